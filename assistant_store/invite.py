@@ -1,0 +1,96 @@
+"""The invite as the daemon keeps it, and the JSON that copies it."""
+
+import json
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, MetaData, Row, Table, Text
+
+TABLE = "assistant_ingress_invites"
+
+
+class Status(StrEnum):
+    ACTIVE = "active"
+    REDEEMED = "redeemed"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """One row of ``assistant_ingress_invites``. Instants are epoch ms; the hashes are SHA-256 hex, left out of repr."""
+
+    id: str
+    source_channel: str
+    token_hash: str = field(repr=False)
+    source_conversation_id: str | None
+    note: str | None
+    max_uses: int
+    use_count: int
+    expires_at: int
+    status: str
+    redeemed_by_external_user_id: str | None
+    redeemed_by_external_chat_id: str | None
+    redeemed_at: int | None
+    expected_external_user_id: str | None
+    voice_code_hash: str | None = field(repr=False)
+    voice_code_digits: int | None
+    invite_code_hash: str | None = field(repr=False)
+    friend_name: str | None
+    guardian_name: str | None
+    contact_id: str
+    created_at: int
+    updated_at: int
+
+
+COLUMNS = tuple(one.name for one in fields(Invite))
+INTEGERS = frozenset(
+    {"max_uses", "use_count", "expires_at", "redeemed_at", "voice_code_digits", "created_at", "updated_at"}
+)
+NULLABLE = frozenset(
+    {
+        "source_conversation_id",
+        "note",
+        "redeemed_by_external_user_id",
+        "redeemed_by_external_chat_id",
+        "redeemed_at",
+        "expected_external_user_id",
+        "voice_code_hash",
+        "voice_code_digits",
+        "invite_code_hash",
+        "friend_name",
+        "guardian_name",
+    }
+)
+INVITES = Table(
+    TABLE,
+    MetaData(),
+    *(
+        Column(
+            name,
+            BigInteger() if name in INTEGERS else Text(),
+            primary_key=name == "id",
+            nullable=name in NULLABLE,
+        )
+        for name in COLUMNS
+    ),
+)
+TOKEN_INDEX = Index(f"ix_{TABLE}_token_hash", INVITES.c.token_hash)
+
+
+def invite_of(row: Row[Any]) -> Invite:
+    return Invite(**row._asdict())
+
+
+def payload_of(invite: Invite) -> str:
+    """The whole row as JSON in camelCase, ASCII only: it crosses sockets that split characters between packets."""
+    return json.dumps({_CAMEL[name]: getattr(invite, name) for name in COLUMNS}, separators=(",", ":"))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+_CAMEL = {name: _camel(name) for name in COLUMNS}

@@ -1,0 +1,37 @@
+"""The gateway's side: its copy of the invites, merged so that no delivery ever re-opens one.
+
+Nothing here commits a session that it is given.
+"""
+
+from gateway_store.contacts import Contact, upsert_contact
+from gateway_store.errors import (
+    ContactMissingError,
+    ImmutableFieldError,
+    InvalidPayloadError,
+    MirrorRefusedError,
+    StoredRowError,
+)
+from gateway_store.invite import Invite, Status
+from gateway_store.migrate import upgrade
+from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_batch, mirror_create
+from gateway_store.payload import InvitePayload
+from gateway_store.read import get_invite
+
+__all__ = [
+    "Contact",
+    "ContactMissingError",
+    "ImmutableFieldError",
+    "InvalidPayloadError",
+    "Invite",
+    "InvitePayload",
+    "MirrorOutcome",
+    "MirrorRefusedError",
+    "Mirrored",
+    "Status",
+    "StoredRowError",
+    "get_invite",
+    "mirror_batch",
+    "mirror_create",
+    "upgrade",
+    "upsert_contact",
+]

@@ -1,0 +1,48 @@
+"""The gateway's contacts, to which every invite refers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from gateway_store.invite import CONTACTS
+from outbox.clock import now_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One row of ``contacts``; instants are epoch ms."""
+
+    id: str
+    display_name: str
+    role: str
+    principal_id: str | None
+    created_at: int
+    updated_at: int
+
+
+def upsert_contact(
+    session: Session,
+    *,
+    id: str,  # noqa: A002 - a public name
+    display_name: str,
+    role: str = "contact",
+    principal_id: str | None = None,
+) -> Contact:
+    """Adds the contact or brings its name, role and principal up to date, in the session's transaction."""
+    now = now_ms()
+    added = insert(CONTACTS).values(
+        id=id, display_name=display_name, role=role, principal_id=principal_id, created_at=now, updated_at=now
+    )
+    changed = {name: added.excluded[name] for name in ("display_name", "role", "principal_id", "updated_at")}
+    row = session.execute(
+        added.on_conflict_do_update(index_elements=[CONTACTS.c.id], set_=changed).returning(*CONTACTS.c)
+    ).one()
+    return Contact(*row)
+
+
+def known_contacts(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of ``ids`` that are contacts here."""
+    return set(connection.execute(select(CONTACTS.c.id).where(CONTACTS.c.id.in_(sorted(set(ids))))).scalars())

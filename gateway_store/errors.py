@@ -1,0 +1,41 @@
+"""Why the gateway's store refuses an invite. No message holds a value of a hash."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class MirrorRefusedError(Exception):
+    """The root of all refusals; unless it is `ContactMissingError`, the same invite will be refused again."""
+
+
+class ContactMissingError(MirrorRefusedError):
+    """The invite's contact is not at the gateway yet; the only refusal that time can heal."""
+
+    def __init__(self, invite_id: str, contact_id: str) -> None:
+        super().__init__(
+            f"FOREIGN KEY constraint failed: contact {contact_id!r} of invite {invite_id} is not at the gateway; "
+            "the invite is mirrored once the contact is there"
+        )
+
+
+class InvalidPayloadError(MirrorRefusedError):
+    """The payload breaks the rules for an invite. ``issues`` are objects, each with ``path``, ``code``, ``message``."""
+
+    def __init__(self, issues: Sequence[dict[str, Any]]) -> None:
+        self.issues = list(issues)
+        words = "; ".join(f"{'.'.join(map(str, issue['path'])) or 'payload'}: {issue['message']}" for issue in issues)
+        super().__init__(f"invalid invite: {words}")
+
+
+class ImmutableFieldError(MirrorRefusedError):
+    """The stored invite of that id has other contents in fields that never change."""
+
+    def __init__(self, invite_id: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"invite {invite_id} is mirrored with another {', '.join(names)}; "
+            f"inspect both rows with `relay verify --id {invite_id}`"
+        )
+
+
+class StoredRowError(MirrorRefusedError):
+    """The gateway's own row cannot be merged with, or its table refuses the row, for a reason of its own."""

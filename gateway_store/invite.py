@@ -1,0 +1,74 @@
+"""The invite as the gateway keeps it."""
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
+
+TABLE = "ingress_invites"
+
+
+class Status(StrEnum):
+    """In the order of `RANK`: a status never gives way to one of a lower rank."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    REDEEMED = "redeemed"
+
+
+RANK = {status.value: rank for rank, status in enumerate(Status)}
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """One row of ``ingress_invites``. Instants are epoch ms. ``token_hash`` is None in rows older than the mirror."""
+
+    id: str
+    source_channel: str
+    token_hash: str | None = field(repr=False)
+    source_conversation_id: str | None
+    note: str | None
+    max_uses: int
+    use_count: int
+    expires_at: int
+    status: str
+    redeemed_by_external_user_id: str | None
+    redeemed_by_external_chat_id: str | None
+    redeemed_at: int | None
+    expected_external_user_id: str | None
+    voice_code_hash: str | None = field(repr=False)
+    voice_code_digits: int | None
+    invite_code_hash: str | None = field(repr=False)
+    friend_name: str | None
+    guardian_name: str | None
+    contact_id: str
+    created_at: int
+    updated_at: int
+
+
+COLUMNS = tuple(one.name for one in fields(Invite))
+INTEGERS = frozenset(
+    {"max_uses", "use_count", "expires_at", "redeemed_at", "voice_code_digits", "created_at", "updated_at"}
+)
+_METADATA = MetaData()
+INVITES = Table(
+    TABLE,
+    _METADATA,
+    *(Column(name, BigInteger() if name in INTEGERS else Text(), primary_key=name == "id") for name in COLUMNS),
+)
+CONTACTS = Table(
+    "contacts",
+    _METADATA,
+    Column("id", Text(), primary_key=True),
+    Column("display_name", Text()),
+    Column("role", Text()),
+    Column("principal_id", Text()),
+    Column("created_at", BigInteger()),
+    Column("updated_at", BigInteger()),
+)
+
+
+def invite_of(row: Row[Any]) -> Invite:
+    return Invite(**row._asdict())

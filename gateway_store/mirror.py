@@ -1,0 +1,123 @@
+"""Mirroring: merging invites into the gateway's table, one or many in the caller's transaction.
+
+The caller's transaction must hold the write lock from its start, as every one on an engine of ``outbox.open_engine``
+does: the merge is only right if nobody writes between its read and its write.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import bindparam, insert, update
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
+from sqlalchemy.orm import Session
+
+from gateway_store.contacts import known_contacts
+from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
+from gateway_store.invite import COLUMNS, INVITES, Invite
+from gateway_store.merge import merge
+from gateway_store.payload import InvitePayload, parse_payload
+from gateway_store.read import invites_of
+
+Payload = str | Mapping[str, Any] | InvitePayload
+
+_UPDATE = (
+    update(INVITES)
+    .where(INVITES.c.id == bindparam("row_id"))
+    .values({name: bindparam(f"new_{name}") for name in COLUMNS if name != "id"})
+)
+
+
+class Mirrored(StrEnum):
+    CREATED = "created"
+    ADVANCED = "advanced"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOutcome:
+    """What mirroring did, and the invite as the gateway keeps it now."""
+
+    status: Mirrored
+    invite: Invite
+
+
+def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -> MirrorOutcome:
+    """Merges one invite into the mirror; repeating it is harmless, and an older state never undoes a newer one.
+
+    Raises a `MirrorRefusedError` where it refuses; the session's transaction is then as before the call.
+    """
+    (result,) = mirror_batch(session, [invite])
+    if isinstance(result, MirrorRefusedError):
+        raise result
+    return result
+
+
+def mirror_batch(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
+    """`mirror_create` for many in one transaction; each gets its own outcome or refusal, in the order given.
+
+    One that is refused fails alone. The rest is applied when the caller commits, and only then.
+    """
+    try:
+        with session.begin_nested():
+            return _mirror(session, payloads)
+    except (IntegrityError, DataError, InterfaceError, OverflowError):
+        # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
+        return [_mirror_alone(session, payload) for payload in payloads]
+
+
+def _mirror_alone(session: Session, payload: Payload) -> MirrorOutcome | MirrorRefusedError:
+    try:
+        with session.begin_nested():
+            return _mirror(session, [payload])[0]
+    except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
+        cause = getattr(error, "orig", None) or error
+        return StoredRowError(f"the gateway's table refuses the row: {cause}")
+
+
+def _mirror(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
+    parsed = [_parsed(payload) for payload in payloads]
+    invites = [one for one in parsed if isinstance(one, Invite)]
+    connection = session.connection()
+    stored = invites_of(connection, (invite.id for invite in invites))
+    current: dict[str, Invite] = dict(stored)
+    contacts = known_contacts(connection, {one.contact_id for one in [*invites, *stored.values()]})
+    results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
+    _write(session, stored, current)
+    return results
+
+
+def _parsed(payload: Payload) -> Invite | MirrorRefusedError:
+    try:
+        return parse_payload(payload)
+    except MirrorRefusedError as refusal:
+        return refusal
+
+
+def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> MirrorOutcome | MirrorRefusedError:
+    known = current.get(incoming.id)
+    try:
+        merged = incoming if known is None else merge(known, incoming)
+    except MirrorRefusedError as refusal:
+        return refusal
+    if known is not None and merged == known:
+        return MirrorOutcome(Mirrored.UNCHANGED, merged)
+    # A row whose contact is gone already may still be closed; only a new reference must be good.
+    if merged.contact_id not in contacts and (known is None or merged.contact_id != known.contact_id):
+        return ContactMissingError(incoming.id, merged.contact_id)
+    current[incoming.id] = merged
+    return MirrorOutcome(Mirrored.CREATED if known is None else Mirrored.ADVANCED, merged)
+
+
+def _write(session: Session, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
+    new = [asdict(invite) for id_, invite in current.items() if id_ not in stored]
+    changed = [
+        {"row_id": id_, **{f"new_{name}": getattr(invite, name) for name in COLUMNS if name != "id"}}
+        for id_, invite in current.items()
+        if id_ in stored and invite != stored[id_]
+    ]
+    if new:
+        session.execute(insert(INVITES), new)
+    if changed:
+        session.connection().execute(_UPDATE, changed)

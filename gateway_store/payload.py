@@ -1,0 +1,98 @@
+"""The invite as it arrives: JSON in camelCase, checked as the real gateway checks it."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from gateway_store.errors import InvalidPayloadError
+from gateway_store.invite import COLUMNS, Invite
+
+LARGEST_INTEGER = 2**53 - 1
+
+
+def _whole_number(value: object) -> object:
+    """JSON has one kind of number: 1.0 is the integer 1. ``true`` is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+# A NUL cannot be stored by PostgreSQL; a lone surrogate is no text, and pydantic's own check for str refuses it.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Id = Annotated[Text, Field(min_length=1)]
+Integer = Annotated[int, BeforeValidator(_whole_number), Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+MaxUses = Annotated[Integer, Field(ge=1)]
+UseCount = Annotated[Integer, Field(ge=0)]
+
+
+class InvitePayload(BaseModel):
+    """The whole invite. Unknown keys are ignored, and an absent optional equals null."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        alias_generator=AliasGenerator(validation_alias=to_camel, serialization_alias=to_camel),
+    )
+
+    id: Id
+    source_channel: Text
+    token_hash: Text = Field(repr=False)
+    source_conversation_id: Text | None = None
+    note: Text | None = None
+    max_uses: MaxUses
+    use_count: UseCount
+    expires_at: Integer
+    status: Literal["active", "redeemed", "revoked", "expired"]
+    redeemed_by_external_user_id: Text | None = None
+    redeemed_by_external_chat_id: Text | None = None
+    redeemed_at: Integer | None = None
+    expected_external_user_id: Text | None = None
+    voice_code_hash: Text | None = Field(default=None, repr=False)
+    voice_code_digits: Integer | None = None
+    invite_code_hash: Text | None = Field(default=None, repr=False)
+    friend_name: Text | None = None
+    guardian_name: Text | None = None
+    contact_id: Id
+    created_at: Integer
+    updated_at: Integer
+
+    def invite(self) -> Invite:
+        return Invite(*(getattr(self, name) for name in COLUMNS))
+
+
+def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
+    """The invite in JSON text, in a dict (camelCase, or the columns' names) or in a model.
+
+    Raises `InvalidPayloadError` where it is none.
+    """
+    try:
+        if isinstance(payload, InvitePayload):
+            return payload.invite()
+        if isinstance(payload, str):
+            payload = _loads(payload)
+        return InvitePayload.model_validate(payload, by_alias=True, by_name=True).invite()
+    except ValidationError as error:
+        raise InvalidPayloadError(_issues(error)) from None
+
+
+def _loads(payload: str) -> Any:
+    try:
+        return json.loads(payload, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        kind = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _issues(error: ValidationError) -> list[dict[str, Any]]:
+    return [
+        {"path": list(one["loc"]), "code": one["type"], "message": one["msg"]}
+        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -1,0 +1,31 @@
+"""Reading the mirror. Nothing here writes; a session on ``outbox.read_only(engine)`` then takes no write lock."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+
+from gateway_store.invite import COLUMNS, INVITES, Invite, invite_of
+
+Values = tuple[str | int | None, ...]
+
+
+def get_invite(session: Session, invite_id: str) -> Invite | None:
+    row = session.execute(select(INVITES).where(INVITES.c.id == invite_id)).one_or_none()
+    return None if row is None else invite_of(row)
+
+
+def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
+    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(sorted(set(ids)))))
+    return {invite.id: invite for invite in map(invite_of, rows)}
+
+
+def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
+    """The next ``limit`` whole rows in the order of their ids, as plain tuples in the order of `COLUMNS`."""
+    query = select(INVITES).where(INVITES.c.id > after).order_by(INVITES.c.id).limit(limit)
+    return connection.execute(query).tuples().all()
+
+
+def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
+    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(ids))).tuples().all()
+    return {str(row[COLUMNS.index("id")]): row for row in rows}

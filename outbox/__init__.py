@@ -1,0 +1,34 @@
+"""A generic transactional outbox: messages that commit with the rows they copy, leases, and settling under a fence.
+
+It knows no invite and no gateway. Whoever drains it is in another package.
+"""
+
+from outbox.engine import configure_engine, open_engine, read_only, reading, writing
+from outbox.enqueue import enqueue
+from outbox.errors import DatabaseMissingError, OutboxError, OutboxFullError, SchemaRefusedError
+from outbox.message import SHARDS, Message, Origin, State, shard_of
+from outbox.migrate import upgrade
+from outbox.verdict import DELIVERED, Outcome, RetryPolicy, Verdict
+
+__all__ = [
+    "DELIVERED",
+    "SHARDS",
+    "DatabaseMissingError",
+    "Message",
+    "Origin",
+    "OutboxError",
+    "OutboxFullError",
+    "Outcome",
+    "RetryPolicy",
+    "SchemaRefusedError",
+    "State",
+    "Verdict",
+    "configure_engine",
+    "enqueue",
+    "open_engine",
+    "read_only",
+    "reading",
+    "shard_of",
+    "upgrade",
+    "writing",
+]

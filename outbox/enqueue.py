@@ -1,0 +1,74 @@
+"""Adding messages inside the caller's transaction, and the wake-up once that transaction has committed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from outbox import statements
+from outbox.clock import now_ms
+from outbox.engine import sqlite_path
+from outbox.errors import OutboxFullError
+from outbox.message import Origin, shard_of
+from outbox.wake import wake
+
+_WAKE = "outbox_database_to_wake"
+
+
+def enqueue(
+    session: Session, *, topic: str, key: str, version: int, payload: str, origin: Origin = Origin.LIVE
+) -> None:
+    """Adds one message in the session's transaction: it is delivered if and only if that transaction commits.
+
+    ``version`` must grow with every change of the row that ``payload`` copies. Never commits. After the commit a
+    wake-up is sent that cannot block or fail the caller. Raises `OutboxFullError` where the engine sets a limit.
+    """
+    enqueue_many(session, topic=topic, rows=[(key, version, payload)], origin=origin)
+
+
+def enqueue_many(session: Session, *, topic: str, rows: Iterable[tuple[str, int, str]], origin: Origin) -> None:
+    """`enqueue` for many (key, version, payload) of one topic."""
+    now = now_ms()
+    messages = [
+        {
+            "topic": topic,
+            "key": key,
+            "version": version,
+            "shard": shard_of(key),
+            "payload": payload,
+            "origin": origin.value,
+            "enqueued_at": now,
+        }
+        for key, version, payload in rows
+    ]
+    if not messages:
+        return
+    _refuse_beyond_limit(session, len(messages))
+    statements.insert_messages(session, messages)
+    _wake_after_commit(session)
+
+
+def _refuse_beyond_limit(session: Session, more: int) -> None:
+    limit: int | None = session.connection().get_execution_options().get("outbox_max_unsettled")
+    if limit is not None and statements.count_unsettled_up_to(session, limit + 1) + more > limit:
+        raise OutboxFullError(
+            f"the outbox holds its limit of {limit} unsettled messages; nothing was enqueued. "
+            "See `relay status` for why they are not drained"
+        )
+
+
+def _wake_after_commit(session: Session) -> None:
+    if _WAKE not in session.info:
+        event.listen(session, "after_transaction_end", _send_wake)
+    session.info[_WAKE] = sqlite_path(session.connection().engine)
+
+
+def _send_wake(session: Session, ended: SessionTransaction) -> None:
+    # Fires for savepoints too; only the end of the outermost transaction makes the message visible to a relay.
+    if ended.parent is not None:
+        return
+    path: Path | None = session.info[_WAKE]
+    if path is not None:
+        session.info[_WAKE] = None
+        wake(path)

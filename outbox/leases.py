@@ -1,0 +1,185 @@
+"""Shard leases: the right to settle a shard's messages, proven by a token. Nothing is written to claim a message."""
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from outbox import statements
+from outbox.clock import now_ms
+from outbox.engine import reading, writing
+from outbox.message import SHARDS
+
+LONGEST_LEASE = timedelta(seconds=60)
+SEEN_WITHIN = timedelta(seconds=30)
+FORGET_RELAYS_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """One draining process as others see it."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: int
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What balancing changes: shard to token each, and of the taken ones those left to lapse, by their last owner."""
+
+    keep: dict[int, str]
+    take: dict[int, str]
+    give_up: dict[int, str]
+    lapsed: dict[str, list[int]]
+    is_empty: bool
+
+
+@dataclass(slots=True)
+class Leases:
+    """The shards that one relay holds. `renew` may run in another thread than the rest."""
+
+    engine: Engine
+    length: timedelta
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    _held: dict[int, str] = field(default_factory=dict)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if not timedelta(0) < self.length <= LONGEST_LEASE:
+            raise ValueError(f"a lease must be longer than 0 and at most {LONGEST_LEASE}, got {self.length}")
+
+    @property
+    def tokens(self) -> dict[int, str]:
+        """Shard to token, as last known here; only the database knows whether a token still stands."""
+        with self._mutex:
+            return dict(self._held)
+
+    def renew(self) -> None:
+        """Shows that this relay lives and extends what it holds; a lease taken by another is given up here."""
+        now = now_ms()
+        with writing(self.engine) as connection:
+            self._show_alive(connection, now)
+            held = self.tokens
+            rows = [
+                {"shard": shard, "token": token, "expires_at": now + _ms(self.length)} for shard, token in held.items()
+            ]
+            statements.extend_leases(connection, rows)
+            standing = statements.tokens_standing(connection)
+        with self._mutex:
+            self._held = {shard: token for shard, token in self._held.items() if standing.get(shard) == token}
+
+    def balance(self) -> list[list[int]]:
+        """Takes free and lapsed shards up to an even share, gives up what exceeds it; writes only if that is needed.
+
+        Returns the shards that were left to lapse instead of released, grouped by the relay that held them: a message
+        it had in hand may have killed it. Call between batches only, so that no shard in hand is given up.
+        """
+        with reading(self.engine) as connection:
+            if self._plan(connection, now_ms()).is_empty:
+                return []
+        with writing(self.engine) as connection:
+            now = now_ms()
+            self._show_alive(connection, now)
+            plan = self._plan(connection, now)
+            expires_at = now + _ms(self.length)
+            statements.put_leases(
+                connection,
+                [
+                    {"shard": shard, "owner": self.owner, "token": token, "expires_at": expires_at}
+                    for shard, token in plan.take.items()
+                ],
+            )
+            statements.delete_leases(connection, [{"shard": s, "token": t} for s, t in plan.give_up.items()])
+        with self._mutex:
+            self._held = {s: t for s, t in plan.keep.items() if s not in plan.give_up} | plan.take
+        return list(plan.lapsed.values())
+
+    def _plan(self, connection: Connection, now: int) -> "_Plan":
+        known = [Relay(**row) for row in statements.relays(connection)]
+        alive = sorted({relay.id for relay in known if _is_alive(relay, now)} | {self.owner})
+        # Its process is gone for certain, so waiting for its leases to run out would only add to the lag.
+        killed = {relay.id for relay in known if not process_may_live(relay)}
+        leased = {
+            shard: (owner, token, expires_at) for shard, owner, token, expires_at in statements.leases(connection)
+        }
+        held = self.tokens
+        keep = {s: t for s, t in held.items() if s in leased and leased[s][1] == t}
+        share = fair_share(self.owner, alive)
+        wanted = max(0, share - len(keep))
+        lapsed = [
+            s for s, (owner, _, ends) in leased.items() if s not in keep and (owner in killed or _lapsed(ends, now))
+        ]
+        free = [shard for shard in range(SHARDS) if shard not in leased]
+        take = {shard: secrets.token_hex(16) for shard in (free + lapsed)[:wanted]}
+        by_owner: dict[str, list[int]] = {}
+        for shard in lapsed:
+            if shard in take:
+                by_owner.setdefault(leased[shard][0], []).append(shard)
+        give_up = dict(sorted(keep.items())[share:])
+        return _Plan(keep, take, give_up, by_owner, is_empty=keep.keys() == held.keys() and not take and not give_up)
+
+    def release(self) -> None:
+        """Gives everything up and signs off; another relay can go on at once."""
+        with writing(self.engine) as connection:
+            statements.delete_leases(connection, [{"shard": s, "token": t} for s, t in self.tokens.items()])
+            statements.delete_relay(connection, self.owner)
+        with self._mutex:
+            self._held = {}
+
+    def _show_alive(self, connection: Connection, now: int) -> None:
+        statements.put_relay(connection, {"id": self.owner, "host": host(), "pid": os.getpid(), "now": now})
+        statements.delete_relays_unseen_since(connection, now - _ms(FORGET_RELAYS_AFTER))
+
+
+def _lapsed(expires_at: int, now: int) -> bool:
+    """Run out, or further away than any lease can be: then it was written before the clock stepped back."""
+    return expires_at <= now or expires_at > now + _ms(LONGEST_LEASE)
+
+
+def live_relays(connection: Connection, now: int) -> list[Relay]:
+    """Relays seen within 30 s whose process, where it can be looked up, exists."""
+    return [relay for row in statements.relays(connection) if _is_alive(relay := Relay(**row), now)]
+
+
+def _is_alive(relay: Relay, now: int) -> bool:
+    return abs(now - relay.seen_at) <= _ms(SEEN_WITHIN) and process_may_live(relay)
+
+
+def process_may_live(relay: Relay) -> bool:
+    """False only if the relay ran on this host, in this process namespace, and its process is gone."""
+    if relay.host != host():
+        return True
+    try:
+        os.kill(relay.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def host() -> str:
+    """This host, and on Linux its process namespace: a pid means something only within one."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = f" {Path('/proc/self/ns/pid').readlink()}"
+    return f"{socket.gethostname()}{namespace}"
+
+
+def fair_share(owner: str, relays: list[str]) -> int:
+    """How many of the 64 shards ``owner`` should hold among ``relays`` (sorted); the shares add up to 64."""
+    position = relays.index(owner)
+    return SHARDS // len(relays) + (1 if position < SHARDS % len(relays) else 0)
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)

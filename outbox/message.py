@@ -1,0 +1,46 @@
+"""The message and the words about it that are stored; the strings here are the contract of ``outbox_messages``."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from zlib import crc32
+
+SHARDS = 64
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    DEAD = "dead"
+
+
+class Origin(StrEnum):
+    """Where a message comes from. ``live`` sorts, and is delivered, before ``replay``."""
+
+    LIVE = "live"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row to deliver. ``payload`` is JSON text: the whole row after the change, never a delta."""
+
+    seq: int
+    topic: str
+    key: str
+    version: int
+    shard: int
+    payload: str = field(repr=False)
+    origin: str
+    enqueued_at: int
+    state: str
+    attempts: int
+    last_error: str | None
+    newer_dead_seq: int | None
+    """A dead message of the same key with a higher version: delivering this one would mirror an outdated state."""
+
+
+def shard_of(key: str) -> int:
+    """The shard of a key, fixed at enqueue. Every writer of the table must compute the same."""
+    return crc32(key.encode()) % SHARDS

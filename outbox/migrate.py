@@ -1,0 +1,66 @@
+"""Runs a package's Alembic scripts in ONE transaction: killed at any moment, a database is as before or upgraded."""
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, inspect, text
+
+from outbox.engine import make_private, sqlite_path
+from outbox.errors import SchemaRefusedError
+
+VERSION_TABLE = "outbox_schema_version"
+
+
+def upgrade(engine: Engine) -> None:
+    """Creates or upgrades the outbox's tables; twice is harmless, two processes at once are harmless."""
+    run_migrations(engine, Path(__file__).parent / "migrations", VERSION_TABLE)
+
+
+def run_migrations(engine: Engine, scripts: Path, version_table: str) -> None:
+    """Brings ``engine``'s database to the newest of ``scripts``, remembered in ``version_table``, all or nothing.
+
+    The write lock is held from before the version is read, so a second process waits and then finds nothing to do.
+    Raises `SchemaRefusedError` where a script refuses what it finds, or the database was upgraded by a later release.
+    """
+    path = sqlite_path(engine)
+    with engine.connect() as connection:
+        raw = connection.connection
+        # Rebuilding a table drops the old one, and with foreign keys on a drop deletes what refers to it. The switch
+        # does nothing inside a transaction, so it is made on the driver's connection before ours begins.
+        cursor = raw.cursor()
+        try:
+            cursor.execute("PRAGMA foreign_keys=OFF")
+            with connection.begin():
+                _run(connection, scripts, version_table)
+        finally:
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+    if path is not None:
+        make_private(path)
+
+
+def _run(connection: Connection, scripts: Path, version_table: str) -> None:
+    directory = ScriptDirectory(str(scripts))
+    if _at_head(connection, directory, version_table):
+        return
+    with EnvironmentContext(
+        Config(), directory, fn=lambda revision, _context: directory._upgrade_revs("head", revision)
+    ) as environment:
+        environment.configure(connection=connection, version_table=version_table)
+        try:
+            environment.run_migrations()
+        except CommandError as error:
+            raise SchemaRefusedError(
+                f"{connection.engine.url.database} was upgraded by a later release of this program; "
+                f"install that release or restore a copy from before ({error})"
+            ) from error
+
+
+def _at_head(connection: Connection, directory: ScriptDirectory, version_table: str) -> bool:
+    if not inspect(connection).has_table(version_table):
+        return False
+    found = connection.execute(text(f"SELECT version_num FROM {version_table}")).scalars().all()  # noqa: S608 - a constant
+    return found == [directory.get_current_head()]

@@ -1,0 +1,26 @@
+"""Retention: old settled messages go, in small transactions; pending, retrying and dead ones never."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from outbox import statements
+from outbox.clock import now_ms
+from outbox.engine import writing
+
+ROWS_A_TRANSACTION = 500
+
+
+def prune(engine: Engine, retention: timedelta) -> int:
+    """Deletes delivered and superseded messages settled longer than ``retention`` ago; returns how many.
+
+    Each transaction is small, so that a daemon waiting to enqueue gets its turn in between.
+    """
+    cutoff = now_ms() - int(retention / timedelta(milliseconds=1))
+    total = 0
+    while True:
+        with writing(engine) as connection:
+            deleted = statements.delete_settled_before(connection, cutoff, ROWS_A_TRANSACTION)
+        total += deleted
+        if deleted < ROWS_A_TRANSACTION:
+            return total

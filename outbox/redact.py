@@ -1,0 +1,19 @@
+"""Keeps secrets out of reasons, logs and screens: hashes are shortened, raw tokens removed."""
+
+import re
+
+MAX_REASON = 2_000
+
+_HASH = re.compile(r"\b([0-9a-fA-F]{8})[0-9a-fA-F]{56}\b")
+_TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+
+
+def redact(text: str) -> str:
+    """``text`` with SHA-256 hashes cut to 8 digits and anything of a raw token's shape removed."""
+    return _TOKEN.sub("[token]", _HASH.sub(r"\1…", text))
+
+
+def redact_reason(text: str) -> str:
+    """A reason fit to be stored: one line, redacted, at most 2,000 characters, encodable as UTF-8."""
+    line = " ".join(redact(text).replace("\x00", "\\x00").split())
+    return line.encode("utf-8", "backslashreplace").decode()[:MAX_REASON]

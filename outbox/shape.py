@@ -1,0 +1,36 @@
+"""Telling whether a table that exists has the shape that a migration can adopt."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.types import Integer, String, TypeEngine
+
+from outbox.errors import SchemaRefusedError
+
+
+def refuse_other_shape(connection: Connection, table: str, expected: Mapping[str, str]) -> None:
+    """Raises `SchemaRefusedError` naming all that is odd, unless ``table`` has exactly the ``expected`` columns.
+
+    ``expected`` maps each column's name to ``text`` or ``integer``.
+    """
+    inspector = inspect(connection)
+    found = {column["name"]: column["type"] for column in inspector.get_columns(table)}
+    odd = [f"column {name} is missing" for name in expected if name not in found]
+    odd += [f"column {name} is unknown" for name in found if name not in expected]
+    odd += [
+        f"column {name} is {found[name]}, not {kind}"
+        for name, kind in expected.items()
+        if name in found and not _is(found[name], kind)
+    ]
+    key = inspector.get_pk_constraint(table)["constrained_columns"]
+    if key != ["id"]:
+        odd.append(f"the primary key is {', '.join(key) or 'missing'}, not id")
+    if odd:
+        raise SchemaRefusedError(
+            f"{table} in {connection.engine.url.database} has a shape that cannot be adopted: {'; '.join(odd)}. "
+            "Nothing was changed"
+        )
+
+
+def _is(found: TypeEngine[object], kind: str) -> bool:
+    return isinstance(found, Integer if kind == "integer" else String)

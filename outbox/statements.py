@@ -1,0 +1,343 @@
+"""Every SQL statement on the outbox's tables, one a function, named for what it does.
+
+States stand as literals, never as parameters: a partial index is used only where its condition is seen in the text.
+All run in the caller's transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.orm import Session
+
+from outbox.message import Message
+
+Row = Mapping[str, Any]
+
+_MESSAGE = """
+    m.seq, m.topic, m.key, m.version, m.shard, m.payload, m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
+    (SELECT n.seq FROM outbox_messages AS n
+     WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'dead'
+       AND n.state IN ('pending', 'retrying', 'dead')
+     ORDER BY n.version DESC LIMIT 1) AS newer_dead_seq
+"""
+# An older message of a key waits until the newest is settled: it would mirror a state known to be old.
+_NEWEST_OF_ITS_KEY = """
+    NOT EXISTS (SELECT 1 FROM outbox_messages AS n
+                WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version
+                  AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
+"""
+
+_INSERT = text(
+    """
+    INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at, state, attempts)
+    VALUES (:topic, :key, :version, :shard, :payload, :origin, :enqueued_at, 'pending', 0)
+    """
+)
+
+
+def insert_messages(session: Session, rows: Sequence[Row]) -> None:
+    session.execute(_INSERT, rows)
+
+
+def count_unsettled_up_to(session: Session, limit: int) -> int:
+    """The number of unsettled messages, counted no further than ``limit``."""
+    return int(
+        session.execute(
+            text(
+                """
+                SELECT count(*) FROM (SELECT 1 FROM (
+                    SELECT seq FROM outbox_messages WHERE state = 'pending'
+                    UNION ALL SELECT seq FROM outbox_messages WHERE state = 'retrying') AS unsettled LIMIT :limit) AS c
+                """
+            ),
+            {"limit": limit},
+        ).scalar_one()
+    )
+
+
+_PENDING = text(
+    f"""
+    SELECT {_MESSAGE} FROM outbox_messages AS m
+    WHERE m.state = 'pending' AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY}
+    ORDER BY m.origin, m.seq LIMIT :limit
+    """  # noqa: S608 - constants above
+).bindparams(bindparam("shards", expanding=True))
+
+_RETRIES_DUE = text(
+    f"""
+    SELECT {_MESSAGE} FROM outbox_messages AS m
+    WHERE m.state = 'retrying' AND (m.available_at <= :now OR m.available_at > :too_far)
+      AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY}
+    ORDER BY m.available_at, m.seq LIMIT :limit
+    """  # noqa: S608 - constants above
+).bindparams(bindparam("shards", expanding=True))
+
+_ONE_UNSETTLED = text(
+    f"""
+    SELECT {_MESSAGE} FROM outbox_messages AS m
+    WHERE m.seq = :seq AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
+    """  # noqa: S608 - constants above
+)
+
+
+def pending(connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> list[Message]:
+    """Messages never tried, live before replay, oldest first; at most ``limit``, and about ``max_bytes`` of payload."""
+    return _messages(connection, _PENDING, {"shards": list(shards), "limit": limit}, max_bytes)
+
+
+def retries_due(
+    connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, *, now: int, too_far: int
+) -> list[Message]:
+    """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
+    return _messages(
+        connection,
+        _RETRIES_DUE,
+        {"shards": list(shards), "limit": limit, "now": now, "too_far": too_far},
+        max_bytes,
+    )
+
+
+def one_unsettled(connection: Connection, seq: int) -> Message | None:
+    """The message if it still waits and is the newest of its key."""
+    row = connection.execute(_ONE_UNSETTLED, {"seq": seq}).one_or_none()
+    return None if row is None else Message(*row)
+
+
+def _messages(connection: Connection, statement: Any, values: Row, max_bytes: int) -> list[Message]:
+    found: list[Message] = []
+    size = 0
+    with connection.execute(statement, values) as result:
+        for row in result:
+            message = Message(*row)
+            size += len(message.payload)
+            if found and size > max_bytes:
+                break
+            found.append(message)
+    return found
+
+
+def mark_delivered(connection: Connection, rows: Sequence[Row]) -> None:
+    _many(
+        connection,
+        """
+        UPDATE outbox_messages SET state = 'delivered', settled_at = :now
+        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        """,
+        rows,
+    )
+
+
+def supersede(connection: Connection, rows: Sequence[Row]) -> None:
+    """Settles every other message of the key that is not newer. By version: a later ``seq`` may hold an older state."""
+    _many(
+        connection,
+        """
+        UPDATE outbox_messages SET state = 'superseded', settled_at = :now
+        WHERE topic = :topic AND key = :key AND version <= :version AND seq <> :seq
+          AND state IN ('pending', 'retrying', 'dead')
+        """,
+        rows,
+    )
+
+
+def mark_retrying(connection: Connection, rows: Sequence[Row]) -> None:
+    _many(
+        connection,
+        """
+        UPDATE outbox_messages
+        SET state = 'retrying', attempts = :attempts, available_at = :available_at, last_error = :reason
+        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        """,
+        rows,
+    )
+
+
+def mark_dead(connection: Connection, rows: Sequence[Row]) -> None:
+    _many(
+        connection,
+        """
+        UPDATE outbox_messages SET state = 'dead', attempts = :attempts, last_error = :reason, settled_at = :now
+        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        """,
+        rows,
+    )
+
+
+def set_attempts(connection: Connection, seq: int, attempts: int, reason: str | None) -> None:
+    connection.execute(
+        text("UPDATE outbox_messages SET attempts = :attempts, last_error = :reason WHERE seq = :seq"),
+        {"seq": seq, "attempts": attempts, "reason": reason},
+    )
+
+
+def delete_settled_before(connection: Connection, cutoff: int, limit: int) -> int:
+    """Deletes up to ``limit`` delivered and superseded messages settled before ``cutoff``; returns how many."""
+    return connection.execute(
+        text(
+            """
+            DELETE FROM outbox_messages WHERE seq IN (
+                SELECT seq FROM outbox_messages
+                WHERE state IN ('delivered', 'superseded') AND settled_at < :cutoff
+                ORDER BY settled_at LIMIT :limit)
+            """
+        ),
+        {"cutoff": cutoff, "limit": limit},
+    ).rowcount
+
+
+def leases(connection: Connection) -> Sequence[tuple[int, str, str, int]]:
+    """All leases as (shard, owner, token, expires_at)."""
+    rows = connection.execute(text("SELECT shard, owner, token, expires_at FROM outbox_leases ORDER BY shard"))
+    return rows.tuples().all()
+
+
+def tokens_standing(connection: Connection) -> dict[int, str]:
+    rows = connection.execute(text("SELECT shard, token FROM outbox_leases"))
+    return dict(rows.tuples().all())
+
+
+def put_leases(connection: Connection, rows: Sequence[Row]) -> None:
+    """Takes shards over; the caller holds the write lock and has seen that each is free or lapsed."""
+    _many(
+        connection,
+        """
+        INSERT INTO outbox_leases (shard, owner, token, expires_at) VALUES (:shard, :owner, :token, :expires_at)
+        ON CONFLICT (shard) DO UPDATE
+        SET owner = excluded.owner, token = excluded.token, expires_at = excluded.expires_at
+        """,
+        rows,
+    )
+
+
+def extend_leases(connection: Connection, rows: Sequence[Row]) -> None:
+    _many(connection, "UPDATE outbox_leases SET expires_at = :expires_at WHERE shard = :shard AND token = :token", rows)
+
+
+def delete_leases(connection: Connection, rows: Sequence[Row]) -> None:
+    _many(connection, "DELETE FROM outbox_leases WHERE shard = :shard AND token = :token", rows)
+
+
+def put_relay(connection: Connection, row: Row) -> None:
+    connection.execute(
+        text(
+            """
+            INSERT INTO outbox_relays (id, host, pid, started_at, seen_at) VALUES (:id, :host, :pid, :now, :now)
+            ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
+            """
+        ),
+        row,
+    )
+
+
+def delete_relay(connection: Connection, relay_id: str) -> None:
+    connection.execute(text("DELETE FROM outbox_relays WHERE id = :id"), {"id": relay_id})
+
+
+def delete_relays_unseen_since(connection: Connection, cutoff: int) -> None:
+    connection.execute(text("DELETE FROM outbox_relays WHERE seen_at < :cutoff"), {"cutoff": cutoff})
+
+
+def relays(connection: Connection) -> list[Row]:
+    rows = connection.execute(text("SELECT id, host, pid, started_at, seen_at FROM outbox_relays ORDER BY id"))
+    return [dict(row._mapping) for row in rows]
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(text("SELECT state, count(*) FROM outbox_messages GROUP BY state"))
+    return dict(rows.tuples().all())
+
+
+def count_replayed(connection: Connection, first_seq: int, last_seq: int) -> dict[str, int]:
+    """Replayed messages between two ``seq``, by state. One that waits behind a retrying one counts as retrying."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT CASE WHEN m.state = 'pending' AND EXISTS (
+                       SELECT 1 FROM outbox_messages AS n
+                       WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'retrying'
+                         AND n.state IN ('pending', 'retrying', 'dead'))
+                   THEN 'retrying' ELSE m.state END AS shown, count(*)
+            FROM outbox_messages AS m WHERE m.seq BETWEEN :first AND :last AND m.origin = 'replay' GROUP BY shown
+            """
+        ),
+        {"first": first_seq, "last": last_seq},
+    )
+    return dict(rows.tuples().all())
+
+
+def oldest_unsettled_at(connection: Connection) -> int | None:
+    found: int | None = connection.execute(
+        text("SELECT min(enqueued_at) FROM outbox_messages WHERE state IN ('pending', 'retrying')")
+    ).scalar_one()
+    return found
+
+
+def newest_seq(session: Session) -> int:
+    """The highest ``seq`` that stands, 0 in an empty table."""
+    return int(session.execute(text("SELECT coalesce(max(seq), 0) FROM outbox_messages")).scalar_one())
+
+
+_ANYTHING_DUE = text(
+    f"""
+    SELECT EXISTS (SELECT 1 FROM outbox_messages AS m WHERE m.state = 'pending' AND {_NEWEST_OF_ITS_KEY})
+        OR EXISTS (SELECT 1 FROM outbox_messages AS m
+                   WHERE m.state = 'retrying' AND (m.available_at <= :now OR m.available_at > :too_far)
+                     AND {_NEWEST_OF_ITS_KEY})
+    """  # noqa: S608 - constants above
+)
+
+
+def anything_due(connection: Connection, now: int, too_far: int) -> bool:
+    """Whether any message, of any relay's shards, could be delivered now."""
+    return bool(connection.execute(_ANYTHING_DUE, {"now": now, "too_far": too_far}).scalar_one())
+
+
+def unsettled_keys(connection: Connection, topic: str, keys: Sequence[str]) -> set[str]:
+    """Those of ``keys`` for which a message still waits."""
+    statement = text(
+        """
+        SELECT DISTINCT key FROM outbox_messages
+        WHERE topic = :topic AND key IN :keys AND state IN ('pending', 'retrying')
+          AND state IN ('pending', 'retrying', 'dead')
+        """
+    ).bindparams(bindparam("keys", expanding=True))
+    return set(connection.execute(statement, {"topic": topic, "keys": list(keys)}).scalars())
+
+
+def dead_messages(connection: Connection, after_seq: int, limit: int) -> list[Row]:
+    rows = connection.execute(
+        text(
+            """
+            SELECT seq, topic, key, version, origin, enqueued_at, attempts, last_error, settled_at
+            FROM outbox_messages WHERE state = 'dead' AND state IN ('pending', 'retrying', 'dead') AND seq > :after
+            ORDER BY seq LIMIT :limit
+            """
+        ),
+        {"after": after_seq, "limit": limit},
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def message_by_seq(connection: Connection, seq: int) -> Row | None:
+    row = connection.execute(text("SELECT * FROM outbox_messages WHERE seq = :seq"), {"seq": seq}).one_or_none()
+    return None if row is None else dict(row._mapping)
+
+
+def revive_dead(connection: Connection, topic: str, key: str, now: int) -> int:
+    """Makes a key's dead letters pending as if enqueued now; returns how many."""
+    return connection.execute(
+        text(
+            """
+            UPDATE outbox_messages
+            SET state = 'pending', attempts = 0, available_at = NULL, settled_at = NULL, enqueued_at = :now
+            WHERE topic = :topic AND key = :key AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
+            """
+        ),
+        {"topic": topic, "key": key, "now": now},
+    ).rowcount
+
+
+def _many(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
+    if rows:
+        connection.execute(text(statement), rows)

@@ -1,0 +1,34 @@
+"""What came of handing one message to the other side; every delivery ends as exactly one of these."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    DELIVERED = "delivered"
+    UNREACHABLE = "unreachable"
+    REFUSED_FOR_NOW = "refused_for_now"
+    REFUSED_FOR_GOOD = "refused_for_good"
+    LEASE_LOST = "lease_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An outcome and, unless delivered, the reason in words that an operator can act on."""
+
+    outcome: Outcome
+    reason: str | None = None
+
+
+DELIVERED = Verdict(Outcome.DELIVERED)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a message refused for now is tried again, and when it is given up."""
+
+    give_up_after: timedelta
+    """Counted from enqueueing."""
+    longest_wait: timedelta
+    """The upper bound of every wait; a due time further away than this comes from a clock that stepped back."""

@@ -1,0 +1,1 @@
+"""The worker between the stores: drains the outbox into the gateway, replays, compares."""

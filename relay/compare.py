@@ -1,0 +1,210 @@
+"""Comparing the stores row by row, in one ordered pass over both, in constant memory."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import structlog
+from sqlalchemy import Engine
+
+from outbox import reading, statements
+from relay.errors import InterruptedRelayError
+from relay.open import open_existing, reaching
+from relay.settings import Settings
+from relay.topics import INVITES, STATUS_RANK, Side, Topic, Values
+
+PAGE = 1_000
+
+log = structlog.get_logger()
+
+
+class Kind(StrEnum):
+    MISSING = "missing"
+    """Only in the assistant's store."""
+    CONTACT_MISSING = "contact_missing"
+    """Only in the assistant's store, and the gateway does not know its contact either."""
+    EXTRA = "extra"
+    """Only in the gateway's store."""
+    STATUS_BEHIND = "status_behind"
+    """The gateway would let in more than the assistant allows: an earlier status, or fewer uses counted."""
+    STALE = "stale"
+    """The gateway has an older state, but no more open than the newer one."""
+    FIELDS_DIFFER = "fields_differ"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row on which the stores disagree. ``waiting``: a message for it is still in the outbox."""
+
+    id: str
+    kind: Kind
+    fields: tuple[str, ...]
+    waiting: bool
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What a pass has seen so far."""
+
+    assistant_rows: int = 0
+    gateway_rows: int = 0
+    waiting: int = 0
+    by_kind: dict[str, int] = field(default_factory=lambda: {kind.value: 0 for kind in Kind})
+
+    def count(self, found: Iterable["Difference"]) -> Iterator["Difference"]:
+        for difference in found:
+            self.by_kind[difference.kind.value] += 1
+            self.waiting += difference.waiting
+            yield difference
+
+    @property
+    def differences(self) -> int:
+        return sum(self.by_kind.values())
+
+
+def compare(
+    source: Engine,
+    mirror: Engine,
+    seen: Comparison,
+    *,
+    since: int | None = None,
+    on_page: Callable[[], None] = lambda: None,
+    topic: Topic = INVITES,
+) -> Iterator[Difference]:
+    """Every difference, by id; ``seen`` is kept up to date. With ``since`` only rows changed since on either side.
+
+    Each page is read in short transactions of its own, so the stores may change meanwhile: a row that differs is read
+    again, from both, before it is reported.
+    """
+    for differing in _differing_ids(source, mirror, seen, since, on_page, topic):
+        yield from seen.count(_confirmed(source, mirror, differing, topic))
+
+
+def compare_ids(
+    source: Engine, mirror: Engine, ids: list[str], seen: Comparison, topic: Topic = INVITES
+) -> Iterator[Difference]:
+    """The differences among some rows only."""
+    return seen.count(_confirmed(source, mirror, ids, topic))
+
+
+def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Comparison:
+    """Compares the stores, logs each difference that no waiting message will repair, and returns the counts."""
+    seen = Comparison()
+    mirror = open_existing(settings.gateway, "--gateway")
+    try:
+        with reaching("a store"):
+            for difference in compare(source, mirror, seen):
+                if stop.is_set():
+                    raise InterruptedRelayError("stopped before the drift check was through")
+                if not difference.waiting:
+                    log.warning("drift", invite=difference.id, kind=difference.kind.value, fields=difference.fields)
+    finally:
+        mirror.dispose()
+    log.info("drift_checked", rows=seen.assistant_rows, drift=seen.differences - seen.waiting, waiting=seen.waiting)
+    return seen
+
+
+def _differing_ids(
+    source: Engine,
+    mirror: Engine,
+    seen: Comparison,
+    since: int | None,
+    on_page: Callable[[], None],
+    topic: Topic,
+) -> Iterator[list[str]]:
+    """Pages of ids on which two cursors, moving together in the order of ids, found the stores to disagree."""
+    updated_at = topic.columns.index("updated_at")
+
+    def count_ours(rows: int) -> None:
+        seen.assistant_rows += rows
+        on_page()
+
+    def count_theirs(rows: int) -> None:
+        seen.gateway_rows += rows
+        on_page()
+
+    ours = _rows(source, topic.source, count_ours)
+    theirs = _rows(mirror, topic.mirror, count_theirs)
+    left, right = next(ours, None), next(theirs, None)
+    found: list[str] = []
+    while left is not None or right is not None:
+        if right is None or (left is not None and str(left[0]) < str(right[0])):
+            row, other, left = left, None, next(ours, None)
+        elif left is None or str(right[0]) < str(left[0]):
+            row, other, right = right, None, next(theirs, None)
+        else:
+            row, other, left, right = left, right, next(ours, None), next(theirs, None)
+        if row == other or row is None:
+            continue
+        if since is None or max(_instant(row, updated_at), _instant(other, updated_at)) >= since:
+            found.append(str(row[0]))
+        if len(found) == PAGE:
+            yield found
+            found = []
+    if found:
+        yield found
+
+
+def _instant(row: Values | None, position: int) -> int:
+    return 0 if row is None else int(row[position] or 0)
+
+
+def _rows(engine: Engine, side: Side, count: Callable[[int], None]) -> Iterator[Values]:
+    after = ""
+    while True:
+        with reading(engine) as connection:
+            page = side.page(connection, after=after, limit=PAGE)
+        count(len(page))
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = str(page[-1][0])
+
+
+def _confirmed(source: Engine, mirror: Engine, ids: list[str], topic: Topic, again: int = 3) -> list[Difference]:
+    """The differences among ``ids`` that are no mere effect of reading one store after the other."""
+    with reading(source) as connection:
+        ours = topic.source.by_id(connection, ids)
+        waiting = statements.unsettled_keys(connection, topic.name, ids)
+    contact = topic.columns.index("contact_id")
+    with reading(mirror) as connection:
+        theirs = topic.mirror.by_id(connection, ids)
+        missing = {str(row[contact]) for id_, row in ours.items() if id_ not in theirs}
+        contacts = topic.known_references(connection, missing)
+    differing = [id_ for id_ in ids if ours.get(id_) != theirs.get(id_)]
+    with reading(source) as connection:
+        now = topic.source.by_id(connection, differing)
+    # A row that changed between the reads may have been mirrored in between, and then looked ahead: read it again.
+    moved = [id_ for id_ in differing if now.get(id_) != ours.get(id_)] if again else []
+    found = []
+    for id_ in differing:
+        if id_ not in moved:
+            left, right = ours.get(id_), theirs.get(id_)
+            fields = _fields(left, right, topic)
+            found.append(Difference(id_, _kind(left, right, contacts, topic), fields, id_ in waiting))
+    return found + (_confirmed(source, mirror, moved, topic, again - 1) if moved else [])
+
+
+def _fields(left: Values | None, right: Values | None, topic: Topic) -> tuple[str, ...]:
+    if left is None or right is None:
+        return ()
+    return tuple(name for name, ours, theirs in zip(topic.columns, left, right, strict=True) if ours != theirs)
+
+
+def _kind(left: Values | None, right: Values | None, contacts: set[str], topic: Topic) -> Kind:
+    if left is None:
+        return Kind.EXTRA
+    ours: Mapping[str, str | int | None] = dict(zip(topic.columns, left, strict=True))
+    if right is None:
+        return Kind.MISSING if ours["contact_id"] in contacts else Kind.CONTACT_MISSING
+    theirs: Mapping[str, str | int | None] = dict(zip(topic.columns, right, strict=True))
+    if _rank(theirs["status"]) < _rank(ours["status"]) or int(theirs["use_count"] or 0) < int(ours["use_count"] or 0):
+        return Kind.STATUS_BEHIND
+    if int(theirs["updated_at"] or 0) < int(ours["updated_at"] or 0):
+        return Kind.STALE
+    return Kind.FIELDS_DIFFER
+
+
+def _rank(status: str | int | None) -> int:
+    return STATUS_RANK.get(str(status), -1)

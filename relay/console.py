@@ -1,0 +1,71 @@
+"""What commands print: for people with rich, for machines one JSON document. Progress and warnings go to stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+class Bar:
+    """One progress bar, moved to absolute positions."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def at(self, completed: int, total: int | None = None) -> None:
+        self._progress.update(self._task, completed=completed, total=total)
+
+
+class Printer:
+    """Prints results on standard output, as text or as JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._errors = Console(stderr=True, highlight=False)
+
+    def record(self, values: Mapping[str, Any], title: str) -> None:
+        """One object: a two-column table, or a JSON object."""
+        if self.as_json:
+            _write(json.dumps(values, default=str) + "\n")
+            return
+        table = Table(title=title, title_justify="left", show_header=False)
+        table.add_column()
+        table.add_column(overflow="fold")
+        for name, value in values.items():
+            table.add_row(name.replace("_", " "), "-" if value is None else str(value))
+        Console(highlight=False).print(table)
+
+    def stream(self, name: str, items: Iterable[tuple[str, Mapping[str, Any]]], last: Mapping[str, Any]) -> None:
+        """Many objects in constant memory: a line of text each, or one JSON object with them in the list ``name``.
+
+        ``last`` is read after all items and printed as `record` does, or as the rest of the JSON object.
+        """
+        if self.as_json:
+            _write(f'{{"{name}": [')
+        for number, (line, item) in enumerate(items):
+            _write((", " if number else "") + json.dumps(item, default=str) if self.as_json else line + "\n")
+        if self.as_json:
+            rest = json.dumps(dict(last), default=str)[1:]
+            _write("]" + (", " if last else "") + rest + "\n")
+        elif last:
+            self.record(last, "Summary")
+
+    def warn(self, text: str) -> None:
+        self._errors.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, label: str, total: int | None = None) -> Iterator[Bar]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        hidden = self.as_json or not sys.stderr.isatty()
+        with Progress(*columns, console=self._errors, disable=hidden, transient=True) as progress:
+            yield Bar(progress, progress.add_task(label, total=total))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)

@@ -1,0 +1,63 @@
+"""Handing messages to the gateway: the inner retry layer, and the one place where any failure becomes a verdict."""
+
+from collections.abc import Callable, Sequence
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_result,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential_jitter,
+)
+
+from outbox import Message, Outcome, Verdict
+from outbox.redact import redact_reason
+from relay.gateway import Gateway
+
+TRIES = 3
+AT_MOST_SECONDS = 2.0
+
+Sleep = Callable[[float], None]
+
+
+def deliver(gateway: Gateway, messages: Sequence[Message], sleep: Sleep) -> dict[int, Verdict]:
+    """A verdict a message, by ``seq``. What is unreachable is tried 3 times, within 2 s of waiting; nothing else is.
+
+    Never raises for what a gateway or a message does. No transaction of the daemon's database may be open.
+    """
+    verdicts: dict[int, Verdict] = {}
+
+    def attempt() -> list[Message]:
+        waiting = [one for one in messages if one.seq not in verdicts or _is_unreachable(verdicts[one.seq])]
+        verdicts.update(_attempt(gateway, waiting))
+        return [one for one in waiting if _is_unreachable(verdicts[one.seq])]
+
+    Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_attempt(TRIES) | stop_before_delay(AT_MOST_SECONDS),
+        wait=wait_exponential_jitter(initial=0.05, max=0.5, jitter=0.05),
+        retry_error_callback=_give_back,
+        sleep=sleep,
+    )(attempt)
+    return verdicts
+
+
+def _attempt(gateway: Gateway, messages: Sequence[Message]) -> dict[int, Verdict]:
+    try:
+        return dict(zip((one.seq for one in messages), gateway.deliver(messages), strict=True))
+    except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a verdict
+        if len(messages) == 1:
+            reason = redact_reason(f"unexpected {type(error).__name__}: {error}")
+            return {messages[0].seq: Verdict(Outcome.REFUSED_FOR_NOW, reason)}
+    # One of them breaks the gateway in a way nobody foresaw: find it, so that its neighbours are delivered.
+    middle = len(messages) // 2
+    return _attempt(gateway, messages[:middle]) | _attempt(gateway, messages[middle:])
+
+
+def _is_unreachable(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.UNREACHABLE
+
+
+def _give_back(state: RetryCallState) -> object:
+    return state.outcome and state.outcome.result()

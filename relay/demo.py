@@ -1,0 +1,7 @@
+"""The demo."""
+
+from relay.console import Printer
+
+
+def run_demo(printer: Printer) -> None:
+    """x"""

@@ -1,0 +1,148 @@
+"""One batch: read, deliver, settle. No transaction is open while the gateway is called."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import Engine
+
+from outbox import Message, Outcome, Verdict, reading, statements, writing
+from outbox.clock import now_ms
+from outbox.leases import Leases
+from outbox.redact import redact_reason
+from outbox.settle import Judged, Settled, count_attempt, settle
+from relay.backoff import wait_before_next_attempt
+from relay.deliver import Sleep, deliver
+from relay.gateway import Gateway, GatewayUnreachableError
+from relay.settings import Settings
+
+# Retries get at most this part of a batch: a heap of refused messages must not hold up new ones.
+RETRIES_PART = 4
+MAX_BATCH_BYTES = 8 * 2**20
+DEADLY_AFTER = 5
+UNANSWERED = "its relay stopped while delivering it"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Drain:
+    """What one relay drains with, and the messages that an earlier relay may have died of."""
+
+    outbox: Engine
+    gateway: Gateway
+    leases: Leases
+    settings: Settings
+    sleep: Sleep
+    suspects: deque[int] = field(default_factory=deque)
+
+    def suspect(self, shards: Sequence[int]) -> None:
+        """Notes what the last relay of these shards may have had in hand: the first batch it would have read."""
+        if shards:
+            found = _read(self.outbox, shards, self.settings)
+            self.suspects.extend(message.seq for message in found if message.seq not in self.suspects)
+
+    def batch(self) -> list[Settled]:
+        """Delivers and settles one batch, or one suspect; empty when nothing of this relay's shards is due.
+
+        Unreachable verdicts come back too; they left no trace in the outbox.
+        """
+        tokens = self.leases.tokens
+        while self.suspects:
+            settled = self._suspect_alone(tokens, self.suspects[0])
+            if not _any_unreachable(settled):
+                self.suspects.popleft()
+            if settled:
+                return settled
+        messages = _newest_of_each_key(_read(self.outbox, tokens, self.settings)) if tokens else []
+        deliverable = [message for message in messages if message.newer_dead_seq is None]
+        verdicts = deliver(self.gateway, deliverable, self.sleep) if deliverable else {}
+        return self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
+
+    def _suspect_alone(self, tokens: dict[int, str], seq: int) -> list[Settled]:
+        """Retries a message alone, its attempt counted before delivering, so that one that kills its relay ends.
+
+        Empty where it waits no more, or an ordinary batch may take it.
+        """
+        with reading(self.outbox) as connection:
+            message = statements.one_unsettled(connection, seq)
+        if message is None or message.shard not in tokens or message.newer_dead_seq is not None:
+            return []
+        if message.attempts >= DEADLY_AFTER and message.last_error == UNANSWERED:
+            reason = f"{UNANSWERED}, {message.attempts} attempts; look at it with `relay dead show {seq}`"
+            return self._settle(tokens, [Judged(message, Verdict(Outcome.REFUSED_FOR_GOOD, reason), counted=True)])
+        try:
+            # An outage must cost no attempts, so nothing is counted unless the gateway answers.
+            self.gateway.probe()
+        except GatewayUnreachableError as error:
+            return [Settled(message, Verdict(Outcome.UNREACHABLE, str(error)), None)]
+        counted = replace(message, attempts=message.attempts + 1)
+        if not self._write_attempts(tokens, counted, UNANSWERED):
+            return []
+        verdict = deliver(self.gateway, [message], self.sleep)[seq]
+        if verdict.outcome is Outcome.UNREACHABLE:
+            self._write_attempts(tokens, message, message.last_error)
+            return [Settled(message, verdict, None)]
+        return self._settle(tokens, [self._judge(counted, verdict, counted=True)])
+
+    def _judge(self, message: Message, verdict: Verdict | None, counted: bool = False) -> Judged:
+        if verdict is None:
+            newer = message.newer_dead_seq
+            reason = f"message {newer} of the same key is newer and dead; `relay dead retry {newer}` retries both"
+            verdict = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
+        attempts = message.attempts if counted else message.attempts + 1
+        return Judged(message, verdict, wait_before_next_attempt(attempts, self.settings), counted)
+
+    def _settle(self, tokens: dict[int, str], judged: list[Judged]) -> list[Settled]:
+        if all(one.verdict.outcome is Outcome.UNREACHABLE for one in judged):
+            return [Settled(one.message, one.verdict, None) for one in judged]
+        with writing(self.outbox) as connection:
+            settled = settle(connection, tokens, judged, self.settings.retry_policy, now_ms())
+        _log(settled)
+        return settled
+
+    def _write_attempts(self, tokens: dict[int, str], message: Message, reason: str | None) -> bool:
+        with writing(self.outbox) as connection:
+            return count_attempt(connection, tokens, message, reason)
+
+
+def _any_unreachable(settled: Iterable[Settled]) -> bool:
+    return any(one.verdict.outcome is Outcome.UNREACHABLE for one in settled)
+
+
+def _read(outbox: Engine, shards: Iterable[int], settings: Settings) -> list[Message]:
+    now = now_ms()
+    too_far = now + settings.retry_longest // timedelta(milliseconds=1)
+    size = settings.batch_size
+    with reading(outbox) as connection:
+        retries = statements.retries_due(
+            connection, shards, max(1, size // RETRIES_PART), MAX_BATCH_BYTES // RETRIES_PART, now=now, too_far=too_far
+        )
+        return retries + statements.pending(connection, shards, size, MAX_BATCH_BYTES)
+
+
+def _newest_of_each_key(messages: Iterable[Message]) -> list[Message]:
+    """Of messages with one key the one with the highest version; the others are superseded once it is delivered."""
+    newest: dict[tuple[str, str], Message] = {}
+    for message in messages:
+        known = newest.get((message.topic, message.key))
+        if known is None or message.version > known.version:
+            newest[message.topic, message.key] = message
+    return list(newest.values())
+
+
+def _log(settled: Sequence[Settled]) -> None:
+    delivered = [one.message.key for one in settled if one.verdict.outcome is Outcome.DELIVERED]
+    if delivered:
+        log.info("delivered", count=len(delivered), invites=delivered)
+    for one in settled:
+        if one.verdict.outcome not in (Outcome.DELIVERED, Outcome.UNREACHABLE):
+            log.warning(
+                one.verdict.outcome.value,
+                invite=one.message.key,
+                seq=one.message.seq,
+                state=one.state and one.state.value,
+                reason=one.verdict.reason and redact_reason(one.verdict.reason),
+            )

@@ -1,0 +1,74 @@
+"""The gateway's database opened by the relay itself: one transaction a batch, durable when it returns."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from gateway_store import ContactMissingError, MirrorRefusedError
+from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
+from outbox.engine import file_identity, sqlite_path, writing
+from outbox.redact import redact_reason
+from relay.gateway import GatewayUnreachableError
+from relay.topics import Apply
+
+
+class EmbeddedGateway:
+    """A gateway that is a database file. It is never created here: a missing one is unreachable, not empty."""
+
+    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
+        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout)
+        self._path = sqlite_path(self._engine)
+        self._appliers = appliers
+
+    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+        before = file_identity(self._path)
+        try:
+            with Session(self._engine) as session, session.begin():
+                verdicts = self._apply(session, messages)
+        except (OperationalError, DatabaseMissingError) as error:
+            return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
+        except DBAPIError as error:
+            # Damaged files raise the bare class; integrity and data errors were turned into refusals below.
+            if isinstance(error, IntegrityError) or type(error) is not DBAPIError:
+                raise
+            return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
+        if file_identity(self._path) != before:
+            return [Verdict(Outcome.UNREACHABLE, f"{self._path} was replaced during the delivery")] * len(messages)
+        return verdicts
+
+    def probe(self) -> None:
+        try:
+            with writing(self._engine) as connection:
+                connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1)")
+        except (DBAPIError, DatabaseMissingError) as error:
+            raise GatewayUnreachableError(_in_words(error)) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _apply(self, session: Session, messages: Sequence[Message]) -> list[Verdict]:
+        verdicts: dict[int, Verdict] = {}
+        for topic in dict.fromkeys(message.topic for message in messages):
+            of_topic = [message for message in messages if message.topic == topic]
+            if topic not in self._appliers:
+                refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
+                verdicts |= {message.seq: refusal for message in of_topic}
+                continue
+            results = self._appliers[topic](session, [message.payload for message in of_topic])
+            verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
+        return [verdicts[message.seq] for message in messages]
+
+
+def _verdict(result: object) -> Verdict:
+    match result:
+        case ContactMissingError():
+            return Verdict(Outcome.REFUSED_FOR_NOW, str(result))
+        case MirrorRefusedError():
+            return Verdict(Outcome.REFUSED_FOR_GOOD, str(result))
+        case _:
+            return DELIVERED
+
+
+def _in_words(error: Exception) -> str:
+    return redact_reason(str(getattr(error, "orig", None) or error))

@@ -1,0 +1,29 @@
+"""One class for each way in which a command ends other than well; the command's exit code is theirs."""
+
+
+class RelayError(Exception):
+    """The root; the message is one line that says what to do."""
+
+    exit_code = 1
+
+
+class UnrepairedError(RelayError):
+    """Drift was found, or something could not be repaired."""
+
+
+class UsageError(RelayError):
+    """What was asked for makes no sense."""
+
+    exit_code = 2
+
+
+class InterruptedRelayError(RelayError):
+    """Stopped on request before the end; running it again goes on."""
+
+    exit_code = 3
+
+
+class UnreachableError(RelayError):
+    """A side cannot be reached or read."""
+
+    exit_code = 4

@@ -1,0 +1,24 @@
+"""Instants as an operator writes them."""
+
+import re
+from datetime import datetime, timedelta
+
+from relay.errors import UsageError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO = re.compile(r"([0-9]{1,9})([smhd])")
+_EXAMPLES = "write 15m, 2h, 7d, or ISO 8601 with an offset such as 2026-05-13T14:11:00+00:00 or ...Z"
+
+
+def parse_instant(text: str, now: int) -> int:
+    """Epoch ms of ``15m``, ``2h``, ``7d`` before ``now``, or of ISO 8601 with an offset; `UsageError` for all else."""
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return max(0, now - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) // timedelta(milliseconds=1))
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; {_EXAMPLES}") from None
+    if instant.tzinfo is None:
+        raise UsageError(f"{text!r} has no offset, so it could mean any of many instants; {_EXAMPLES}")
+    return int(instant.timestamp() * 1000)

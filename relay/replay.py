@@ -1,0 +1,142 @@
+"""Replay: the current rows enqueued again, then seen through to the gateway."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from outbox import State, read_only, reading, statements
+from outbox.clock import now_ms
+from outbox.leases import live_relays
+from relay.errors import InterruptedRelayError, UnreachableError
+from relay.gateway import Gateway, GatewayUnreachableError
+from relay.settings import Settings
+from relay.topics import INVITES, Selection, Topic
+from relay.worker import Worker
+
+PAGE = 500
+LOOK_EVERY_SECONDS = 0.1
+# A relay is given this long, without any progress, before a gateway that does not answer ends the wait.
+PATIENCE_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Replayed:
+    """How far a replay is. ``states`` counts its messages by state; a row replayed once is one message."""
+
+    selected: int
+    enqueued: int = 0
+    first_seq: int = 0
+    last_seq: int = -1
+    states: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def repaired(self) -> int:
+        """Delivered, or made unnecessary by a newer message that was."""
+        return self.states.get(State.DELIVERED, 0) + self.states.get(State.SUPERSEDED, 0)
+
+    @property
+    def under_way(self) -> int:
+        return self.states.get(State.PENDING, 0)
+
+    @property
+    def unrepaired(self) -> int:
+        return self.states.get(State.RETRYING, 0) + self.states.get(State.DEAD, 0)
+
+
+Progress = Callable[[Replayed], None]
+
+
+def count_selected(source: Engine, selection: Selection, limit: int | None, topic: Topic = INVITES) -> int:
+    with Session(read_only(source)) as session:
+        found = topic.count(session, selection)
+    return found if limit is None else min(found, limit)
+
+
+def enqueue_selected(
+    source: Engine,
+    selection: Selection,
+    progress: Progress,
+    *,
+    limit: int | None = None,
+    rate: float | None = None,
+    topic: Topic = INVITES,
+) -> Replayed:
+    """Enqueues the current state of each selected row as origin ``replay``, a page a transaction.
+
+    ``rate`` is in rows a second. Interrupted in between, the pages committed stay enqueued; running it again is
+    harmless.
+    """
+    done = Replayed(selected=count_selected(source, selection, limit, topic))
+    page = PAGE if rate is None else max(1, min(PAGE, int(rate)))
+    after = ""
+    while limit is None or done.enqueued < limit:
+        wanted = page if limit is None else min(page, limit - done.enqueued)
+        with Session(source) as session, session.begin():
+            before = statements.newest_seq(session)
+            ids = topic.replay_page(session, selection, after=after, limit=wanted)
+            newest = statements.newest_seq(session)
+        if ids:
+            done.first_seq = done.first_seq or before + 1
+            done.last_seq = newest
+            done.enqueued += len(ids)
+            after = ids[-1]
+            progress(done)
+        if len(ids) < wanted:
+            break
+        if rate is not None:
+            threading.Event().wait(len(ids) / rate)
+    return done
+
+
+def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
+    """Returns once every replayed message is settled or refused for now: drained by the relays that live, or here.
+
+    Raises `UnreachableError` if the gateway cannot be reached, `InterruptedRelayError` if asked to stop; what was
+    enqueued stays enqueued either way.
+    """
+    pause = threading.Event()
+    waited = 0.0
+    while True:
+        under_way = done.under_way
+        _look(source, done, progress)
+        if not done.under_way:
+            return
+        if not _relay_lives(source):
+            _drain_here(source, gateway, settings, done, progress)
+            continue
+        waited = 0.0 if done.under_way != under_way else waited + LOOK_EVERY_SECONDS
+        if waited >= PATIENCE_SECONDS:
+            waited = 0.0
+            _ask(gateway)
+        pause.wait(LOOK_EVERY_SECONDS)
+
+
+def _look(source: Engine, done: Replayed, progress: Progress) -> None:
+    with reading(source) as connection:
+        done.states = statements.count_replayed(connection, done.first_seq, done.last_seq)
+    progress(done)
+
+
+def _relay_lives(source: Engine) -> bool:
+    with reading(source) as connection:
+        return bool(live_relays(connection, now_ms()))
+
+
+def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
+    worker = Worker(source, gateway, settings, on_settled=lambda _: _look(source, done, progress))
+    worker.run(until_empty=True)
+    _look(source, done, progress)
+    if done.under_way and worker.interrupted:
+        raise InterruptedRelayError("stopped; what was enqueued stays enqueued, `relay run` delivers it")
+
+
+def _ask(gateway: Gateway) -> None:
+    try:
+        gateway.probe()
+    except GatewayUnreachableError as error:
+        raise UnreachableError(
+            f"the gateway cannot be reached: {error}; what was enqueued stays enqueued, a relay delivers it later"
+        ) from error

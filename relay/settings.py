@@ -1,0 +1,59 @@
+"""Every setting, in one place; each can be given in the environment as ``RELAY_`` and its name in capitals."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from outbox import RetryPolicy
+from outbox.leases import LONGEST_LEASE
+from relay.errors import UsageError
+
+Positive = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650))]
+
+
+class Settings(BaseSettings):
+    """Durations in the environment are seconds, or ISO 8601 such as ``PT15S``."""
+
+    model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, hide_input_in_errors=True)
+
+    assistant_db: str = "sqlite:///assistant.db"
+    """The daemon's database."""
+    gateway: str = "sqlite:///gateway.db"
+    """The gateway's database."""
+    batch_size: Annotated[int, Field(ge=1, le=1_000)] = 500
+    """Messages read, delivered and settled together."""
+    poll_interval: Positive = timedelta(seconds=2)
+    """How long a message can wait whose wake-up was lost, and how often due retries are looked for."""
+    lease: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=LONGEST_LEASE)] = timedelta(seconds=15)
+    """How long a relay that froze keeps its shards; renewed three times as often."""
+    gateway_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(minutes=1))] = timedelta(milliseconds=500)
+    """How long one delivery waits for the gateway's write lock."""
+    retry_first: Positive = timedelta(seconds=1)
+    """The wait after the first refusal; doubles with each further one, with jitter."""
+    retry_longest: Positive = timedelta(minutes=10)
+    """The longest wait between two attempts of a refused message."""
+    probe_longest: Positive = timedelta(seconds=30)
+    """The longest wait between two probes of a gateway that cannot be reached."""
+    give_up_after: Positive = timedelta(hours=24)
+    """A message still refused for now this long after enqueueing ends as dead."""
+    retention: Positive = timedelta(days=7)
+    """How long delivered and superseded messages are kept."""
+    prune_interval: Positive = timedelta(hours=1)
+    drift_check_interval: Positive = timedelta(hours=6)
+    """How often the relay compares both stores and logs what differs."""
+    log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(give_up_after=self.give_up_after, longest_wait=self.retry_longest)
+
+
+def load_settings(**given: str | None) -> Settings:
+    """Settings from the environment, overridden by what was given on the command line; `UsageError` names a bad one."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        words = "; ".join(f"RELAY_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        raise UsageError(f"bad setting: {words}") from None

@@ -1,0 +1,89 @@
+"""Where the two stores meet: the only file that knows both. A new topic is one more `Topic` in `TOPICS`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session
+
+import assistant_store.invite
+import assistant_store.migrate
+import assistant_store.mirror
+import assistant_store.read
+import assistant_store.replay
+import gateway_store.contacts
+import gateway_store.invite
+import gateway_store.migrate
+import gateway_store.mirror
+import gateway_store.read
+from assistant_store.replay import Selection
+
+__all__ = [
+    "APPLIERS",
+    "INVITES",
+    "STATUS_RANK",
+    "TOPICS",
+    "Selection",
+    "Side",
+    "Topic",
+    "Values",
+    "upgrade_mirror",
+    "upgrade_source",
+]
+
+Values = tuple[str | int | None, ...]
+Apply = Callable[[Session, Sequence[str]], Sequence[object]]
+
+
+class Rows(Protocol):
+    def __call__(self, connection: Connection, *, after: str, limit: int) -> Sequence[Values]: ...
+
+
+class ReplayPage(Protocol):
+    def __call__(self, session: Session, selection: Selection, *, after: str, limit: int) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How one store's rows are read for comparing: whole, in the order of their ids, columns in `Topic.columns`."""
+
+    page: Rows
+    by_id: Callable[[Connection, Sequence[str]], dict[str, Values]]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Who produces a topic's messages, who applies them, and how its two sides are compared."""
+
+    name: str
+    columns: tuple[str, ...]
+    apply: Apply
+    source: Side
+    mirror: Side
+    known_references: Callable[[Connection, Iterable[str]], set[str]]
+    count: Callable[[Session, Selection], int]
+    replay_page: ReplayPage
+
+
+INVITES = Topic(
+    name=assistant_store.mirror.TOPIC,
+    columns=assistant_store.invite.COLUMNS,
+    apply=gateway_store.mirror.mirror_batch,
+    source=Side(assistant_store.read.rows_by_id, assistant_store.read.rows_of),
+    mirror=Side(gateway_store.read.rows_by_id, gateway_store.read.rows_of),
+    known_references=gateway_store.contacts.known_contacts,
+    count=assistant_store.replay.count_selected,
+    replay_page=assistant_store.replay.replay_page,
+)
+TOPICS = {topic.name: topic for topic in (INVITES,)}
+APPLIERS = {name: topic.apply for name, topic in TOPICS.items()}
+STATUS_RANK = gateway_store.invite.RANK
+
+
+def upgrade_source(engine: Engine) -> None:
+    assistant_store.migrate.upgrade(engine)
+
+
+def upgrade_mirror(engine: Engine) -> None:
+    gateway_store.migrate.upgrade(engine)

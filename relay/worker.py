@@ -1,0 +1,178 @@
+"""The worker: drains at every wake-up, and lets APScheduler run what is periodic."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from tenacity import sleep_using_event
+
+from outbox import DatabaseMissingError, Outcome, reading, statements
+from outbox.clock import now_ms
+from outbox.engine import has_wal_bug, sqlite_path
+from outbox.leases import Leases
+from outbox.redact import redact_reason
+from outbox.settle import Settled
+from outbox.wake import WakeListener
+from relay.backoff import Breaker
+from relay.drain import Drain
+from relay.errors import UnreachableError
+from relay.gateway import Gateway, GatewayUnreachableError
+from relay.periodic import schedule
+from relay.settings import Settings
+
+# How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
+LOOK_AGAIN_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Worker:
+    """One relay. `run` returns after `stop`, with the batch in hand settled and the leases released."""
+
+    outbox: Engine
+    gateway: Gateway
+    settings: Settings
+    on_settled: Callable[[Sequence[Settled]], None] = lambda _: None
+    interrupted: bool = False
+    """A signal asked it to stop."""
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _unbalanced: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, *, until_empty: bool = False) -> None:
+        """Drains until stopped, or with ``until_empty`` until nothing in the outbox is due.
+
+        Only with ``until_empty`` does trouble with either side end it, as `UnreachableError`; otherwise it waits and
+        goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
+        """
+        leases = Leases(self.outbox, self.settings.lease)
+        drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep_using_event(self._stop))
+        with WakeListener(sqlite_path(self.outbox), leases.owner[-8:]) as listener, self._signals(listener):
+            _warn(listener)
+
+            def look(balance: bool) -> None:
+                if balance:
+                    self._unbalanced.set()
+                listener.set()
+
+            scheduler = schedule(self.settings, self.outbox, leases, look, self._stop)
+            look(True)
+            scheduler.start()
+            log.info("started", relay=leases.owner)
+            try:
+                self._loop(drain, listener, until_empty)
+            finally:
+                self._stop.set()
+                scheduler.shutdown()
+                _release(leases)
+                log.info("stopped", relay=leases.owner)
+
+    def _loop(self, drain: Drain, listener: WakeListener, until_empty: bool) -> None:
+        breaker, trouble = Breaker(self.settings), Breaker(self.settings)
+        while not self._stop.is_set():
+            try:
+                wait = self._turn(drain, breaker)
+                if until_empty:
+                    wait = LOOK_AGAIN_SECONDS
+                    if self._is_empty():
+                        return
+                trouble.close()
+            except (DBAPIError, DatabaseMissingError) as error:
+                reason = redact_reason(str(getattr(error, "orig", None) or error))
+                if until_empty:
+                    raise UnreachableError(f"the assistant's database cannot be used: {reason}") from error
+                wait = trouble.failed().total_seconds()
+                log.warning("outbox_unreachable", reason=reason, next_try_in_seconds=round(wait, 1))
+            if until_empty and breaker.is_open:
+                raise UnreachableError(
+                    f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"
+                )
+            if not self._stop.is_set():
+                listener.wait(wait)
+
+    def _turn(self, drain: Drain, breaker: Breaker) -> float | None:
+        """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""
+        self._balance_if_due(drain)
+        if breaker.is_open:
+            if breaker.seconds_to_probe() > 0:
+                return breaker.seconds_to_probe()
+            try:
+                self.gateway.probe()
+            except GatewayUnreachableError as error:
+                return _opened(breaker, str(error))
+        while not self._stop.is_set():
+            settled = drain.batch()
+            unreachable = next((one for one in settled if one.verdict.outcome is Outcome.UNREACHABLE), None)
+            if unreachable is not None:
+                return _opened(breaker, unreachable.verdict.reason or "")
+            if breaker.is_open:
+                log.info("gateway_reachable_again")
+                breaker.close()
+            if not settled:
+                return None
+            self.on_settled(settled)
+            self._balance_if_due(drain)
+        return None
+
+    def _balance_if_due(self, drain: Drain) -> None:
+        if self._unbalanced.is_set():
+            self._unbalanced.clear()
+            for lapsed in drain.leases.balance():
+                log.warning("took_over_lapsed_shards", shards=lapsed)
+                drain.suspect(lapsed)
+
+    def _is_empty(self) -> bool:
+        now = now_ms()
+        too_far = now + self.settings.retry_longest // timedelta(milliseconds=1)
+        with reading(self.outbox) as connection:
+            empty = not statements.anything_due(connection, now, too_far)
+        # What is left is in shards of another relay, which may be gone.
+        self._unbalanced.set()
+        return empty
+
+    @contextmanager
+    def _signals(self, listener: WakeListener) -> Iterator[None]:
+        def stop(*_: object) -> None:
+            self.interrupted = True
+            self._stop.set()
+            listener.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _opened(breaker: Breaker, reason: str) -> float:
+    wait = breaker.failed(reason).total_seconds()
+    log.warning("gateway_unreachable", reason=reason, next_probe_in_seconds=round(wait, 1))
+    return wait
+
+
+def _release(leases: Leases) -> None:
+    try:
+        leases.release()
+    except (DBAPIError, DatabaseMissingError) as error:
+        # They run out by themselves.
+        log.warning("leases_not_released", reason=redact_reason(str(getattr(error, "orig", None) or error)))
+
+
+def _warn(listener: WakeListener) -> None:
+    if listener.problem is not None:
+        log.warning("no_wake_ups", reason=listener.problem, effect="messages are found by polling only")
+    version = has_wal_bug()
+    if version is not None:
+        log.warning(
+            "sqlite_has_wal_bug",
+            version=version,
+            effect="a database written by several connections can be corrupted",
+            advice="use a SQLite from 3.51.3, for instance by installing pysqlite3",
+        )

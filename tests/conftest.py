@@ -1,0 +1,91 @@
+"""Real databases for every test: two SQLite files in a folder of its own, as the product sets them up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+import assistant_store
+import gateway_store
+from outbox import Message, open_engine, reading, writing
+
+CONTACT = "co-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Both stores, upgraded, with the contact ``co-1`` at the gateway."""
+
+    folder: Path
+    source: Engine
+    mirror: Engine
+
+    @property
+    def source_url(self) -> str:
+        return f"sqlite:///{self.folder / 'assistant.db'}"
+
+    @property
+    def mirror_url(self) -> str:
+        return f"sqlite:///{self.folder / 'gateway.db'}"
+
+    def create(self, **given: Any) -> assistant_store.CreatedInvite:
+        """An invite created and committed through the library."""
+        with Session(self.source) as session, session.begin():
+            wanted: dict[str, Any] = {"source_channel": "telegram", "contact_id": CONTACT} | given
+            return assistant_store.create_invite(session, **wanted)
+
+    def revoke(self, invite_id: str) -> assistant_store.Invite | None:
+        with Session(self.source) as session, session.begin():
+            return assistant_store.revoke_invite(session, invite_id)
+
+    def use(self, invite_id: str, **given: Any) -> assistant_store.Invite | None:
+        with Session(self.source) as session, session.begin():
+            return assistant_store.record_invite_use(session, invite_id, **given)
+
+    def add_contact(self, contact_id: str) -> None:
+        with Session(self.mirror) as session, session.begin():
+            gateway_store.upsert_contact(session, id=contact_id, display_name=contact_id)
+
+    def mirrored(self, invite_id: str) -> gateway_store.Invite | None:
+        with Session(self.mirror) as session:
+            return gateway_store.get_invite(session, invite_id)
+
+    def messages(self, where: str = "1 = 1") -> list[dict[str, Any]]:
+        """Rows of ``outbox_messages`` in the order of ``seq``."""
+        return rows(self.source, f"SELECT * FROM outbox_messages WHERE {where} ORDER BY seq")
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.messages()]
+
+
+def rows(engine: Engine, query: str) -> list[dict[str, Any]]:
+    with reading(engine) as connection:
+        return [dict(row._mapping) for row in connection.execute(text(query))]
+
+
+def write(engine: Engine, statement: str, **values: Any) -> None:
+    with writing(engine) as connection:
+        connection.execute(text(statement), values)
+
+
+def message_of(row: dict[str, Any]) -> Message:
+    """The message that a relay would read from a row of ``outbox_messages``."""
+    names = [name for name in Message.__slots__ if name != "newer_dead_seq"]
+    return Message(**{name: row[name] for name in names}, newer_dead_seq=None)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    source = open_engine(f"sqlite:///{tmp_path / 'assistant.db'}")
+    mirror = open_engine(f"sqlite:///{tmp_path / 'gateway.db'}")
+    assistant_store.upgrade(source)
+    gateway_store.upgrade(mirror)
+    made = Stores(tmp_path, source, mirror)
+    made.add_contact(CONTACT)
+    yield made
+    source.dispose()
+    mirror.dispose()
