@@ -38,7 +38,7 @@ class Printer:
         table.add_column()
         table.add_column(overflow="fold")
         for name, value in values.items():
-            table.add_row(name.replace("_", " "), "-" if value is None else str(value))
+            table.add_row(name.replace("_", " "), _in_words(value))
         Console(highlight=False).print(table)
 
     def stream(self, name: str, items: Iterable[tuple[str, Mapping[str, Any]]], last: Mapping[str, Any]) -> None:
@@ -56,6 +56,11 @@ class Printer:
         elif last:
             self.record(last, "Summary")
 
+    def say(self, text: str) -> None:
+        """A word on what happens now; nothing for machines."""
+        if not self.as_json:
+            self._errors.print(text, markup=False)
+
     def warn(self, text: str) -> None:
         self._errors.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
@@ -65,6 +70,12 @@ class Printer:
         hidden = self.as_json or not sys.stderr.isatty()
         with Progress(*columns, console=self._errors, disable=hidden, transient=True) as progress:
             yield Bar(progress, progress.add_task(label, total=total))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return "-" if value is None else str(value)
 
 
 def _write(text: str) -> None:

@@ -1,20 +1,32 @@
 """Every setting, in one place; each can be given in the environment as ``RELAY_`` and its name in capitals."""
 
+import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox import RetryPolicy
 from outbox.leases import LONGEST_LEASE
 from relay.errors import UsageError
 
-Positive = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650))]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+
+
+def _duration(value: object) -> object:
+    """``15``, ``0.5``, ``15s``, ``2h``, ``7d``; anything else is pydantic's to judge."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Positive = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=3650))]
 
 
 class Settings(BaseSettings):
-    """Durations in the environment are seconds, or ISO 8601 such as ``PT15S``."""
+    """Durations in the environment are seconds, ``15s``, ``10m``, ``2h`` or ``7d``."""
 
     model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, hide_input_in_errors=True)
 
@@ -26,9 +38,9 @@ class Settings(BaseSettings):
     """Messages read, delivered and settled together."""
     poll_interval: Positive = timedelta(seconds=2)
     """How long a message can wait whose wake-up was lost, and how often due retries are looked for."""
-    lease: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=LONGEST_LEASE)] = timedelta(seconds=15)
+    lease: Annotated[Duration, Field(ge=timedelta(seconds=1), le=LONGEST_LEASE)] = timedelta(seconds=15)
     """How long a relay that froze keeps its shards; renewed three times as often."""
-    gateway_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(minutes=1))] = timedelta(milliseconds=500)
+    gateway_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=1))] = timedelta(milliseconds=500)
     """How long one delivery waits for the gateway's write lock."""
     retry_first: Positive = timedelta(seconds=1)
     """The wait after the first refusal; doubles with each further one, with jitter."""

@@ -1,0 +1,24 @@
+"""`make bench`: runs every benchmark and prints one table. Linux only: it reads /proc."""
+
+import structlog
+
+from bench import creating, draining, idle, mirroring
+from relay.console import Printer
+
+
+def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    printer = Printer(as_json=False)
+    figures: dict[str, str] = {}
+    for name, measure in (
+        ("creating invites", creating.measure),
+        ("commit to mirrored", mirroring.measure),
+        ("draining", draining.measure),
+        ("idling", idle.measure),
+    ):
+        printer.say(f"measuring: {name}")
+        figures |= measure()
+    printer.record(figures, "Figures")
+
+
+main()

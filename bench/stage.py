@@ -1,0 +1,96 @@
+"""Fresh stores and real processes for a benchmark."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from gateway_store import upsert_contact
+from outbox import open_engine
+from relay.demo import Daemon
+from relay.open import init_stores
+from relay.settings import Settings
+
+CONTACT = "co-bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Both stores in a folder of their own, the contact at the gateway."""
+
+    folder: Path
+    settings: Settings
+    source: Engine
+    mirror: Engine
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    with TemporaryDirectory(prefix="relay-bench-") as name:
+        folder = Path(name)
+        settings = Settings(
+            assistant_db=f"sqlite:///{folder / 'assistant.db'}", gateway=f"sqlite:///{folder / 'gateway.db'}"
+        )
+        init_stores(settings)
+        source, mirror = open_engine(settings.assistant_db), open_engine(settings.gateway)
+        with Session(mirror) as session, session.begin():
+            upsert_contact(session, id=CONTACT, display_name="Bench")
+        try:
+            yield Stage(folder, settings, source, mirror)
+        finally:
+            source.dispose()
+            mirror.dispose()
+
+
+@contextmanager
+def daemon(at: Stage) -> Iterator[Daemon]:
+    """A process that creates invites through the library, warmed up."""
+    command = [sys.executable, "-m", "relay.demo_daemon", at.settings.assistant_db]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        running = Daemon(process)
+        running.ask(create=100, contact_id=CONTACT)
+        yield running
+
+
+@contextmanager
+def relay(at: Stage) -> "Iterator[subprocess.Popen[str]]":
+    """`relay run` from its word that it started to its end by SIGTERM."""
+    environment = {
+        "RELAY_ASSISTANT_DB": at.settings.assistant_db,
+        "RELAY_GATEWAY": at.settings.gateway,
+        "RELAY_LOG_FORMAT": "json",
+    }
+    log = at.folder / "relay.log"
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "run"], env=os.environ | environment, text=True, stderr=lines
+        )
+    try:
+        _await_start(process, log)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _await_start(process: "subprocess.Popen[str]", log: Path) -> None:
+    with log.open() as lines:
+        while process.poll() is None:
+            line = lines.readline()
+            if line.endswith("\n") and event_of(line) == "started":
+                return
+    raise RuntimeError(f"the relay did not start: {log.read_text()}")
+
+
+def event_of(line: str) -> str:
+    found: dict[str, Any] = json.loads(line)
+    return str(found["event"])
