@@ -31,7 +31,13 @@ def upsert_contact(
     role: str = "contact",
     principal_id: str | None = None,
 ) -> Contact:
-    """Adds the contact or brings its name, role and principal up to date, in the session's transaction."""
+    """Adds the contact or brings its name, role and principal up to date, in the session's transaction.
+
+    Raises `ValueError` for text that PostgreSQL could not store.
+    """
+    for text in (id, display_name, role, principal_id or ""):
+        if "\x00" in text:
+            raise ValueError("a contact's text must not contain a NUL character")
     now = now_ms()
     added = insert(CONTACTS).values(
         id=id, display_name=display_name, role=role, principal_id=principal_id, created_at=now, updated_at=now

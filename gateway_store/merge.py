@@ -38,8 +38,14 @@ def merge(stored: Invite, incoming: Invite) -> Invite:
     if stored.id != incoming.id:
         raise ValueError(f"cannot merge invite {stored.id} with invite {incoming.id}")
     # On a tie the larger contents win: any rule will do, as long as it does not depend on the order of arrival.
-    redemption = max(stored, incoming, key=lambda one: (one.use_count, _orderable(one, REDEMPTION)))
-    rest = max(stored, incoming, key=lambda one: (one.updated_at, _orderable(one, REST)))
+    try:
+        redemption = max(stored, incoming, key=lambda one: (one.use_count, _orderable(one, REDEMPTION)))
+        rest = max(stored, incoming, key=lambda one: (one.updated_at, _orderable(one, REST)))
+    except TypeError:
+        # SQLite keeps text in an integer column where somebody wrote it.
+        raise StoredRowError(
+            f"invite {stored.id} has a value of the wrong type at the gateway; correct that row by hand"
+        ) from None
     return replace(
         rest,
         **_immutable(stored, incoming),

@@ -5,7 +5,7 @@ does: the merge is only right if nobody writes between its read and its write.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -15,18 +15,20 @@ from sqlalchemy.orm import Session
 
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
-from gateway_store.invite import COLUMNS, INVITES, Invite
+from gateway_store.invite import COLUMNS, INVITES, Invite, values_of
 from gateway_store.merge import merge
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import invites_of
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
-_UPDATE = (
-    update(INVITES)
-    .where(INVITES.c.id == bindparam("row_id"))
-    .values({name: bindparam(f"new_{name}") for name in COLUMNS if name != "id"})
-)
+# Their ids are looked up in one statement, whose parameters SQLite limits.
+MAX_BATCH = 1_000
+
+_KEPT_APART = ("id", "contact_id")
+_ROW = update(INVITES).where(INVITES.c.id == bindparam("row_id"))
+_UPDATE = _ROW.values({name: bindparam(f"new_{name}") for name in COLUMNS if name not in _KEPT_APART})
+_MOVE = _ROW.values(contact_id=bindparam("new_contact_id"))
 
 
 class Mirrored(StrEnum):
@@ -57,8 +59,10 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
 def mirror_batch(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
     """`mirror_create` for many in one transaction; each gets its own outcome or refusal, in the order given.
 
-    One that is refused fails alone. The rest is applied when the caller commits, and only then.
+    One that is refused fails alone. The rest is applied when the caller commits, and only then. At most 1,000 at once.
     """
+    if len(payloads) > MAX_BATCH:
+        raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
     try:
         with session.begin_nested():
             return _mirror(session, payloads)
@@ -111,13 +115,21 @@ def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite
 
 
 def _write(session: Session, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
-    new = [asdict(invite) for id_, invite in current.items() if id_ not in stored]
-    changed = [
-        {"row_id": id_, **{f"new_{name}": getattr(invite, name) for name in COLUMNS if name != "id"}}
-        for id_, invite in current.items()
-        if id_ in stored and invite != stored[id_]
-    ]
+    new = [values_of(invite) for id_, invite in current.items() if id_ not in stored]
+    changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
+    # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
+    # whose contact is gone.
+    moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
     if new:
         session.execute(insert(INVITES), new)
     if changed:
-        session.connection().execute(_UPDATE, changed)
+        session.connection().execute(_UPDATE, [_new_values(invite) for invite in changed])
+    if moved:
+        session.connection().execute(_MOVE, [{"row_id": one.id, "new_contact_id": one.contact_id} for one in moved])
+
+
+def _new_values(invite: Invite) -> dict[str, str | int | None]:
+    return {
+        "row_id": invite.id,
+        **{f"new_{name}": getattr(invite, name) for name in COLUMNS if name not in _KEPT_APART},
+    }

@@ -65,7 +65,7 @@ class InvitePayload(BaseModel):
 
 
 def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
-    """The invite in JSON text, in a dict (camelCase, or the columns' names) or in a model.
+    """The invite in JSON text, in a model, or in a dict, whose keys may also be the columns' names.
 
     Raises `InvalidPayloadError` where it is none.
     """
@@ -73,7 +73,7 @@ def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
         if isinstance(payload, InvitePayload):
             return payload.invite()
         if isinstance(payload, str):
-            payload = _loads(payload)
+            return InvitePayload.model_validate(_loads(payload)).invite()
         return InvitePayload.model_validate(payload, by_alias=True, by_name=True).invite()
     except ValidationError as error:
         raise InvalidPayloadError(_issues(error)) from None
@@ -81,7 +81,7 @@ def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
 
 def _loads(payload: str) -> Any:
     try:
-        return json.loads(payload, parse_constant=_refuse_constant)
+        return json.loads(payload, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         kind = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
@@ -89,6 +89,13 @@ def _loads(payload: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice, and readers differ on which value counts")
+    return found
 
 
 def _issues(error: ValidationError) -> list[dict[str, Any]]:

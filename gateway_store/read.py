@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import COLUMNS, INVITES, Invite, invite_of
+from gateway_store.invite import INVITES, Invite, invite_of
 
 Values = tuple[str | int | None, ...]
 
@@ -23,9 +23,9 @@ def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
     """The next ``limit`` whole rows in the order of their ids, as plain tuples in the order of `COLUMNS`."""
     query = select(INVITES).where(INVITES.c.id > after).order_by(INVITES.c.id).limit(limit)
-    return connection.execute(query).tuples().all()
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
-    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(ids))).tuples().all()
-    return {str(row[COLUMNS.index("id")]): row for row in rows}
+    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(ids)))
+    return {row.id: tuple(row) for row in rows}

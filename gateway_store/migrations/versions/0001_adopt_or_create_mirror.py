@@ -6,6 +6,7 @@ or NOT NULL with '' meaning none.
 
 from alembic import op
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from outbox.errors import SchemaRefusedError
 from outbox.shape import refuse_other_shape
@@ -14,6 +15,7 @@ revision = "0001"
 down_revision = None
 
 TABLE = "ingress_invites"
+NEW = f"{TABLE}_new"
 OLD = {
     "id": "text",
     "source_channel": "text",
@@ -87,6 +89,7 @@ INDEXES = {
 def upgrade() -> None:
     connection = op.get_bind()
     tables = set(inspect(connection).get_table_names())
+    _refuse_taken_names(connection)
     if TABLE not in tables:
         if "contacts" in tables:
             _refuse_odd_contacts(connection)
@@ -98,6 +101,22 @@ def upgrade() -> None:
         _rebuild(connection)
     for name, columns in INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON {TABLE} ({columns})")
+
+
+def _refuse_taken_names(connection: Connection) -> None:
+    """SQLite's names ignore case, and an index may not have the name of one on another table."""
+    rows = connection.execute(text("SELECT name, type, tbl_name FROM sqlite_master")).all()
+    wanted = {TABLE, NEW, *INDEXES}
+    taken = [
+        f"{kind} {name}"
+        for name, kind, table in rows
+        if name.lower() in wanted and (kind, name) != ("table", TABLE) and (kind, table) != ("index", TABLE)
+    ]
+    if taken:
+        raise SchemaRefusedError(
+            f"{connection.engine.url.database} has another use for names that {TABLE} needs: {', '.join(taken)}; "
+            "rename or drop what has them. Nothing was changed"
+        )
 
 
 def _refuse_odd(connection: Connection, tables: set[str]) -> None:
@@ -124,13 +143,17 @@ def _refuse_odd(connection: Connection, tables: set[str]) -> None:
 
 
 def _refuse_odd_contacts(connection: Connection) -> None:
-    columns = {column["name"]: column for column in inspect(connection).get_columns("contacts")}
+    inspector = inspect(connection)
+    columns = {column["name"]: column for column in inspector.get_columns("contacts")}
     odd = [f"column {name} is missing" for name in CONTACT_COLUMNS if name not in columns]
     odd += [
         f"column {name} is unknown and must be given"
         for name, column in columns.items()
         if name not in CONTACT_COLUMNS and not column["nullable"] and column["default"] is None
     ]
+    key = inspector.get_pk_constraint("contacts")["constrained_columns"]
+    if key != ["id"]:
+        odd.append(f"the primary key is {', '.join(key) or 'missing'}, not id")
     if odd:
         raise SchemaRefusedError(
             f"contacts in {connection.engine.url.database} cannot be adopted: {'; '.join(odd)}. Nothing was changed"
@@ -145,11 +168,19 @@ def _rebuild(connection: Connection) -> None:
     ]
     copied = ", ".join(f"NULLIF(\"{name}\", '')" if name == "invite_code_hash" else f'"{name}"' for name in found)
     names = ", ".join(f'"{name}"' for name in found)
-    new = f"{TABLE}_new"
-    op.execute(CREATE_INVITES.format(table=new))
-    op.execute(f"INSERT INTO {new} ({names}) SELECT {copied} FROM {TABLE}")  # noqa: S608 - names checked above
+    op.execute(CREATE_INVITES.format(table=NEW))
+    try:
+        op.execute(f"INSERT INTO {NEW} ({names}) SELECT {copied} FROM {TABLE}")  # noqa: S608 - names checked above
+    except IntegrityError as error:
+        raise SchemaRefusedError(
+            f"{TABLE} in {connection.engine.url.database} has a row that cannot be kept: {error.orig}; "
+            "correct or delete it. Nothing was changed"
+        ) from error
     op.execute(f"DROP TABLE {TABLE}")
-    op.execute(f"ALTER TABLE {new} RENAME TO {TABLE}")
+    # Without this a view, or a trigger elsewhere, that names the table would stop the renaming: it is gone just now.
+    op.execute("PRAGMA legacy_alter_table=ON")
+    op.execute(f"ALTER TABLE {NEW} RENAME TO {TABLE}")
+    op.execute("PRAGMA legacy_alter_table=OFF")
     for statement in other_indexes:
         connection.exec_driver_sql(statement)
 
@@ -159,4 +190,4 @@ def _in_catalogue(connection: Connection, kind: str) -> dict[str, str | None]:
         text("SELECT name, sql FROM sqlite_master WHERE tbl_name = :table AND type = :kind"),
         {"table": TABLE, "kind": kind},
     )
-    return dict(rows.tuples().all())
+    return {row.name: row.sql for row in rows}
