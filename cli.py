@@ -68,6 +68,7 @@ def prints(command: Callable[..., None]) -> Callable[..., None]:
 
 
 pass_run = click.make_pass_decorator(Run)
+SEQ = click.IntRange(min=1, max=2**63 - 1)
 
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -107,6 +108,8 @@ def run_worker(run: Run, until_empty: bool) -> None:
     try:
         worker = Worker(source, gateway, run.settings)
         worker.run(until_empty=until_empty)
+        if until_empty and worker.interrupted:
+            raise InterruptedRelayError("stopped before the outbox was empty; run it again")
     finally:
         gateway.close()
         source.dispose()
@@ -236,7 +239,7 @@ def dead_list(run: Run) -> None:
 
 
 @dead.command("show")
-@click.argument("seq", type=int)
+@click.argument("seq", type=SEQ)
 @prints
 @pass_run
 def dead_show(run: Run, seq: int) -> None:
@@ -249,7 +252,7 @@ def dead_show(run: Run, seq: int) -> None:
 
 
 @dead.command("retry")
-@click.argument("seqs", type=int, nargs=-1)
+@click.argument("seqs", type=SEQ, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead message.")
 @prints
 @pass_run

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from assistant_store.invite import INVITES, Invite, Status, invite_of
 from assistant_store.mirror import enqueue_invites
+from assistant_store.request import refuse_unstorable
 from outbox.clock import now_ms
 
 _C = INVITES.c
@@ -17,8 +18,10 @@ def record_invite_use(
 ) -> Invite | None:
     """Counts one use; the last one allowed makes the invite redeemed. None where it is not active or its time is over.
 
-    Of several processes that use the last place at once, one gets the invite and the others None.
+    Of several processes that use the last place at once, one gets the invite and the others None. Raises
+    `InvalidInviteError` for an id that no mirror could store.
     """
+    refuse_unstorable("record the use", external_user_id=external_user_id, external_chat_id=external_chat_id)
     now = now_ms()
     used_up = _C.use_count + 1 >= _C.max_uses
     return _change_active(

@@ -1,13 +1,13 @@
 """Creating an invite: the row and its message, in one transaction."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import InvalidInviteError
-from assistant_store.invite import INVITES, Invite, Status
+from assistant_store.invite import INVITES, Invite, Status, values_of
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import LARGEST_INTEGER, checked_request
 from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
@@ -81,6 +81,6 @@ def create_invite(
         created_at=now,
         updated_at=now,
     )
-    session.execute(insert(INVITES), [asdict(invite)])
+    session.execute(insert(INVITES), [values_of(invite)])
     enqueue_invites(session, [invite])
     return CreatedInvite(invite=invite, raw_token=None if request.is_voice else token, code=code)

@@ -20,7 +20,7 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
 
 def find_invite_by_token(session: Session, raw_token: str) -> Invite | None:
     """The invite that a raw token was issued for, whatever its status: the caller decides what an old one is worth."""
-    row = session.execute(select(INVITES).where(_C.token_hash == hash_secret(raw_token)).limit(1)).one_or_none()
+    row = session.execute(select(INVITES).where(_C.token_hash == hash_secret(raw_token)).order_by(_C.id)).first()
     return None if row is None else invite_of(row)
 
 
@@ -40,9 +40,9 @@ def list_invites(
 
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
     """The next ``limit`` whole rows in the order of their ids, as plain tuples in the order of `COLUMNS`."""
-    return connection.execute(select(INVITES).where(_C.id > after).order_by(_C.id).limit(limit)).tuples().all()
+    return [tuple(row) for row in connection.execute(select(INVITES).where(_C.id > after).order_by(_C.id).limit(limit))]
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
-    rows = connection.execute(select(INVITES).where(_C.id.in_(ids))).tuples().all()
+    rows = [tuple(row) for row in connection.execute(select(INVITES).where(_C.id.in_(ids)))]
     return {str(row[COLUMNS.index("id")]): row for row in rows}

@@ -1,14 +1,15 @@
 """From the commit of an invite to the moment another process can read it at the gateway, at 20 invites a second."""
 
-import sqlite3
 import statistics
 import threading
 import time
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 import assistant_store
 from bench.stage import CONTACT, Stage, relay, stage
+from outbox import read_only
 
 INVITES = 300
 EVERY_SECONDS = 0.05
@@ -33,15 +34,18 @@ def _one(at: Stage) -> float:
     with Session(at.source) as session, session.begin():
         invite = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite
     committed = time.perf_counter()
-    looking = sqlite3.connect(at.folder / "gateway.db", isolation_level=None)
-    try:
-        while looking.execute("SELECT 1 FROM ingress_invites WHERE id = ?", (invite.id,)).fetchone() is None:
+    with read_only(at.mirror).connect() as connection:
+        while not _is_mirrored(connection, invite.id):
             threading.Event().wait(LOOK_EVERY_SECONDS)
-    finally:
-        looking.close()
     took = time.perf_counter() - committed
     threading.Event().wait(max(0.0, EVERY_SECONDS - took))
     return took
+
+
+def _is_mirrored(connection: Connection, invite_id: str) -> bool:
+    with connection.begin():
+        found = connection.exec_driver_sql("SELECT 1 FROM ingress_invites WHERE id = ?", (invite_id,))
+        return found.scalar() is not None
 
 
 def _bare_commit(at: Stage) -> float:

@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -30,6 +32,7 @@ def open_engine(
     create: bool = True,
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
     max_unsettled: int | None = None,
+    module: ModuleType | None = None,
 ) -> Engine:
     """An engine on which every transaction is a writing one (``BEGIN IMMEDIATE``) unless `reading` says otherwise.
 
@@ -37,13 +40,17 @@ def open_engine(
     missing file raises `DatabaseMissingError` when a connection is made. ``busy_timeout``, in seconds, bounds the wait
     for the write lock. ``max_unsettled`` limits the outbox for all that is enqueued through this engine
     (`OutboxFullError`). Parameters never appear in its errors, so no hash or token reaches a log.
+
+    ``module`` is the SQLite driver: `pysqlite3` where it is installed, unless given. A process must use one driver only
+    for one file: the locks of two do not see each other, and commits can be lost. Pass ``sqlite3`` in a process that
+    opens the same file through aiosqlite or by itself.
     """
     url = make_url(url)
     if url.get_backend_name() != "sqlite":
         raise ValueError(f"cannot open a {url.get_backend_name()} database; use sqlite:///PATH")
     engine = create_engine(
         url,
-        module=_sqlite_module(),
+        module=module or _sqlite_module(),
         hide_parameters=True,
         connect_args={"timeout": busy_timeout},
         execution_options={"outbox_max_unsettled": max_unsettled},
@@ -55,9 +62,12 @@ def open_engine(
 def configure_engine(engine: Engine, *, create: bool = True) -> None:
     """Gives a SQLite engine that was made elsewhere the settings of `open_engine`; call it before the first connection.
 
-    For asyncio: ``configure_engine(async_engine.sync_engine)``.
+    For asyncio: ``configure_engine(async_engine.sync_engine)``. Without it a savepoint that is released as a
+    transaction's first statement commits, and a later rollback undoes nothing.
     """
     path = sqlite_path(engine)
+    # An error of a failed statement would show the hashes that it was given.
+    engine.hide_parameters = True
 
     @event.listens_for(engine, "do_connect")
     def secure_file(*_: object) -> None:
@@ -109,11 +119,17 @@ def read_only(engine: Engine) -> Engine:
 
 
 def sqlite_path(engine: Engine) -> Path | None:
-    """The database's file; None for one in memory."""
+    """The database's file, links resolved; None for one in memory."""
     database = engine.url.database
     if not database or database == ":memory:" or database.startswith("file:"):
         return None
-    return Path(database).absolute()
+    return _resolved(database)
+
+
+@cache
+def _resolved(database: str) -> Path:
+    """Once a process, since it is asked for with every message enqueued; SQLite too stays with the first answer."""
+    return Path(database).resolve()
 
 
 def file_identity(path: Path | None) -> tuple[int, int] | None:
@@ -129,8 +145,7 @@ def file_identity(path: Path | None) -> tuple[int, int] | None:
 
 def has_wal_bug() -> str | None:
     """The version of the SQLite in use if it is one that can corrupt a WAL database written by several connections."""
-    module = _sqlite_module()
-    version: str = module.sqlite_version
+    version: str = _sqlite_module().sqlite_version
     return version if tuple(map(int, version.split("."))) < FIRST_SQLITE_WITHOUT_WAL_BUG else None
 
 
@@ -145,7 +160,7 @@ def make_private(path: Path) -> None:
             continue
 
 
-def _sqlite_module() -> Any:
+def _sqlite_module() -> ModuleType:
     try:
         return importlib.import_module("pysqlite3")
     except ImportError:
@@ -169,12 +184,15 @@ def _must_exist(path: Path) -> None:
 
 def _use_wal(cursor: Any) -> None:
     """Switches to WAL once. The switch needs the file alone and ignores the busy timeout, so others are waited for."""
-    mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    # Executed, then fetched: an asyncio driver's cursor does not return itself.
+    cursor.execute("PRAGMA journal_mode")
+    mode = cursor.fetchone()[0]
     for attempt in range(50):
         if mode in ("wal", "memory"):
             return
         try:
-            mode = cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            cursor.execute("PRAGMA journal_mode=WAL")
+            mode = cursor.fetchone()[0]
         except Exception as error:
             if "locked" not in str(error) or attempt == 49:
                 raise

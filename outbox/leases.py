@@ -74,8 +74,10 @@ class Leases:
             ]
             statements.extend_leases(connection, rows)
             standing = statements.tokens_standing(connection)
+        lost = {shard: token for shard, token in held.items() if standing.get(shard) != token}
         with self._mutex:
-            self._held = {shard: token for shard, token in self._held.items() if standing.get(shard) == token}
+            # Only what was looked at: a shard that `balance` took since the commit above is not lost.
+            self._held = {shard: token for shard, token in self._held.items() if lost.get(shard) != token}
 
     def balance(self) -> list[list[int]]:
         """Takes free and lapsed shards up to an even share, gives up what exceeds it; writes only if that is needed.

@@ -4,7 +4,7 @@ import re
 
 MAX_REASON = 2_000
 
-_HASH = re.compile(r"\b([0-9a-fA-F]{8})[0-9a-fA-F]{56}\b")
+_HASH = re.compile(r"(?<![0-9a-fA-F])([0-9a-fA-F]{8})[0-9a-fA-F]{56}(?![0-9a-fA-F])")
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 
 

@@ -82,7 +82,8 @@ def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> St
     refused = {"seq": message.seq, "attempts": attempts, "reason": reason, "now": now}
     match verdict.outcome:
         case Outcome.DELIVERED:
-            settled = {"seq": message.seq, "now": now}
+            # Attempts are refusals: one counted ahead of a delivery that went well was none.
+            settled = {"seq": message.seq, "now": now, "attempts": message.attempts - judged.counted}
             writes.delivered.append(settled)
             writes.superseding.append(
                 settled | {"topic": message.topic, "key": message.key, "version": message.version}

@@ -121,7 +121,7 @@ def mark_delivered(connection: Connection, rows: Sequence[Row]) -> None:
     _many(
         connection,
         """
-        UPDATE outbox_messages SET state = 'delivered', settled_at = :now
+        UPDATE outbox_messages SET state = 'delivered', settled_at = :now, attempts = :attempts
         WHERE seq = :seq AND state IN ('pending', 'retrying')
         """,
         rows,
@@ -166,7 +166,12 @@ def mark_dead(connection: Connection, rows: Sequence[Row]) -> None:
 
 def set_attempts(connection: Connection, seq: int, attempts: int, reason: str | None) -> None:
     connection.execute(
-        text("UPDATE outbox_messages SET attempts = :attempts, last_error = :reason WHERE seq = :seq"),
+        text(
+            """
+            UPDATE outbox_messages SET attempts = :attempts, last_error = :reason
+            WHERE seq = :seq AND state IN ('pending', 'retrying')
+            """
+        ),
         {"seq": seq, "attempts": attempts, "reason": reason},
     )
 
@@ -189,12 +194,12 @@ def delete_settled_before(connection: Connection, cutoff: int, limit: int) -> in
 def leases(connection: Connection) -> Sequence[tuple[int, str, str, int]]:
     """All leases as (shard, owner, token, expires_at)."""
     rows = connection.execute(text("SELECT shard, owner, token, expires_at FROM outbox_leases ORDER BY shard"))
-    return rows.tuples().all()
+    return [(row.shard, row.owner, row.token, row.expires_at) for row in rows]
 
 
 def tokens_standing(connection: Connection) -> dict[int, str]:
     rows = connection.execute(text("SELECT shard, token FROM outbox_leases"))
-    return dict(rows.tuples().all())
+    return {row.shard: row.token for row in rows}
 
 
 def put_leases(connection: Connection, rows: Sequence[Row]) -> None:
@@ -244,8 +249,8 @@ def relays(connection: Connection) -> list[Row]:
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:
-    rows = connection.execute(text("SELECT state, count(*) FROM outbox_messages GROUP BY state"))
-    return dict(rows.tuples().all())
+    rows = connection.execute(text("SELECT state, count(*) AS messages FROM outbox_messages GROUP BY state"))
+    return {row.state: row.messages for row in rows}
 
 
 def count_replayed(connection: Connection, first_seq: int, last_seq: int) -> dict[str, int]:
@@ -257,18 +262,23 @@ def count_replayed(connection: Connection, first_seq: int, last_seq: int) -> dic
                        SELECT 1 FROM outbox_messages AS n
                        WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'retrying'
                          AND n.state IN ('pending', 'retrying', 'dead'))
-                   THEN 'retrying' ELSE m.state END AS shown, count(*)
+                   THEN 'retrying' ELSE m.state END AS shown, count(*) AS messages
             FROM outbox_messages AS m WHERE m.seq BETWEEN :first AND :last AND m.origin = 'replay' GROUP BY shown
             """
         ),
         {"first": first_seq, "last": last_seq},
     )
-    return dict(rows.tuples().all())
+    return {row.shown: row.messages for row in rows}
 
 
 def oldest_unsettled_at(connection: Connection) -> int | None:
     found: int | None = connection.execute(
-        text("SELECT min(enqueued_at) FROM outbox_messages WHERE state IN ('pending', 'retrying')")
+        text(
+            """
+            SELECT min(enqueued_at) FROM outbox_messages
+            WHERE state IN ('pending', 'retrying') AND state IN ('pending', 'retrying', 'dead')
+            """
+        )
     ).scalar_one()
     return found
 
@@ -310,7 +320,7 @@ def dead_messages(connection: Connection, after_seq: int, limit: int) -> list[Ro
         text(
             """
             SELECT seq, topic, key, version, origin, enqueued_at, attempts, last_error, settled_at
-            FROM outbox_messages WHERE state = 'dead' AND state IN ('pending', 'retrying', 'dead') AND seq > :after
+            FROM outbox_messages WHERE state = 'dead' AND seq > :after
             ORDER BY seq LIMIT :limit
             """
         ),

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter, wait_random_exponential
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random, wait_random_exponential
 from tenacity.wait import wait_base
 
 from relay.settings import Settings
@@ -12,12 +12,10 @@ from relay.settings import Settings
 
 def wait_before_next_attempt(attempts: int, settings: Settings) -> timedelta:
     """Exponential with full jitter in its upper half, so that messages refused together do not return together."""
-    wait = wait_random_exponential(
-        multiplier=settings.retry_first.total_seconds(),
-        min=settings.retry_first.total_seconds() / 2,
-        max=settings.retry_longest.total_seconds(),
-    )
-    return timedelta(seconds=_seconds(wait, attempts))
+    first, longest = settings.retry_first.total_seconds(), settings.retry_longest.total_seconds()
+    certain = wait_exponential(multiplier=first / 2, max=longest / 2)
+    jitter = wait_random_exponential(multiplier=first / 2, max=longest / 2)
+    return timedelta(seconds=_seconds(certain + jitter, attempts))
 
 
 @dataclass(slots=True)
@@ -31,7 +29,8 @@ class Breaker:
     _wait: wait_base = field(init=False)
 
     def __post_init__(self) -> None:
-        self._wait = wait_exponential_jitter(initial=0.2, max=self.settings.probe_longest.total_seconds(), jitter=0.1)
+        longest = self.settings.probe_longest.total_seconds()
+        self._wait = wait_exponential(multiplier=0.2, max=longest) + wait_random(0, 0.1)
 
     @property
     def is_open(self) -> bool:

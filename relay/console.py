@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 from rich.console import Console
@@ -46,9 +47,12 @@ class Printer:
 
         ``last`` is read after all items and printed as `record` does, or as the rest of the JSON object.
         """
+        # Before anything is printed: what cannot be read at all leaves no half a document behind.
+        coming = iter(items)
+        first = list(islice(coming, 1))
         if self.as_json:
             _write(f'{{"{name}": [')
-        for number, (line, item) in enumerate(items):
+        for number, (line, item) in enumerate(chain(first, coming)):
             _write((", " if number else "") + json.dumps(item, default=str) if self.as_json else line + "\n")
         if self.as_json:
             rest = json.dumps(dict(last), default=str)[1:]

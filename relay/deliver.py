@@ -8,7 +8,8 @@ from tenacity import (
     retry_if_result,
     stop_after_attempt,
     stop_before_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from outbox import Message, Outcome, Verdict
@@ -36,7 +37,7 @@ def deliver(gateway: Gateway, messages: Sequence[Message], sleep: Sleep) -> dict
     Retrying(
         retry=retry_if_result(bool),
         stop=stop_after_attempt(TRIES) | stop_before_delay(AT_MOST_SECONDS),
-        wait=wait_exponential_jitter(initial=0.05, max=0.5, jitter=0.05),
+        wait=wait_exponential(multiplier=0.05, max=0.5) + wait_random(0, 0.05),
         retry_error_callback=_give_back,
         sleep=sleep,
     )(attempt)

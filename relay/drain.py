@@ -1,5 +1,6 @@
 """One batch: read, deliver, settle. No transaction is open while the gateway is called."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,8 @@ from relay.settings import Settings
 RETRIES_PART = 4
 MAX_BATCH_BYTES = 8 * 2**20
 DEADLY_AFTER = 5
-UNANSWERED = "its relay stopped while delivering it"
+_CRASHES = "relays in a row stopped while delivering it: {}"
+_COUNTED_CRASHES = re.compile(re.escape(_CRASHES.format("")) + "([0-9]+)")
 
 log = structlog.get_logger()
 
@@ -70,8 +72,9 @@ class Drain:
             message = statements.one_unsettled(connection, seq)
         if message is None or message.shard not in tokens or message.newer_dead_seq is not None:
             return []
-        if message.attempts >= DEADLY_AFTER and message.last_error == UNANSWERED:
-            reason = f"{UNANSWERED}, {message.attempts} attempts; look at it with `relay dead show {seq}`"
+        crashes = _crashes(message)
+        if crashes >= DEADLY_AFTER:
+            reason = f"{_CRASHES.format(crashes)}; look at it with `relay dead show {seq}`"
             return self._settle(tokens, [Judged(message, Verdict(Outcome.REFUSED_FOR_GOOD, reason), counted=True)])
         try:
             # An outage must cost no attempts, so nothing is counted unless the gateway answers.
@@ -79,7 +82,7 @@ class Drain:
         except GatewayUnreachableError as error:
             return [Settled(message, Verdict(Outcome.UNREACHABLE, str(error)), None)]
         counted = replace(message, attempts=message.attempts + 1)
-        if not self._write_attempts(tokens, counted, UNANSWERED):
+        if not self._write_attempts(tokens, counted, _CRASHES.format(crashes + 1)):
             return []
         verdict = deliver(self.gateway, [message], self.sleep)[seq]
         if verdict.outcome is Outcome.UNREACHABLE:
@@ -106,6 +109,12 @@ class Drain:
     def _write_attempts(self, tokens: dict[int, str], message: Message, reason: str | None) -> bool:
         with writing(self.outbox) as connection:
             return count_attempt(connection, tokens, message, reason)
+
+
+def _crashes(message: Message) -> int:
+    """How many relays this message may have killed; kept in its reason, because ``attempts`` counts refusals too."""
+    counted = _COUNTED_CRASHES.fullmatch(message.last_error or "")
+    return int(counted[1]) if counted else 0
 
 
 def _any_unreachable(settled: Iterable[Settled]) -> bool:

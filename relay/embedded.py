@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from gateway_store import ContactMissingError, MirrorRefusedError
@@ -29,8 +29,8 @@ class EmbeddedGateway:
         except (OperationalError, DatabaseMissingError) as error:
             return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
         except DBAPIError as error:
-            # Damaged files raise the bare class; integrity and data errors were turned into refusals below.
-            if isinstance(error, IntegrityError) or type(error) is not DBAPIError:
+            # A damaged file, or one that is no database, raises exactly this class; its subclasses are about a message.
+            if type(error) is not DatabaseError:
                 raise
             return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
         if file_identity(self._path) != before:

@@ -15,6 +15,8 @@ from relay.gateway import Gateway
 from relay.settings import Settings
 from relay.topics import APPLIERS, upgrade_mirror, upgrade_source
 
+UPGRADE_PATIENCE_SECONDS = 60.0
+
 
 def open_gateway(settings: Settings) -> Gateway:
     """The gateway of the settings, unasked: it may well be unreachable now."""
@@ -38,13 +40,13 @@ def open_existing(url: str, option: str) -> Engine:
 
 def check_url(url: str, option: str) -> None:
     try:
-        backend = make_url(url).get_backend_name()
-        database = make_url(url).database
-    except ArgumentError:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
         raise UsageError(f"{option} must be a database URL such as sqlite:///gateway.db") from None
-    if backend != "sqlite":
-        raise UsageError(f"{option}: cannot open a {backend} database; use sqlite:///PATH")
-    if not database or database == ":memory:" or database.startswith("file:"):
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise UsageError(f"{option}: cannot open a {parsed.drivername} database; use sqlite:///PATH")
+    named = parsed.database
+    if not named or named == ":memory:" or named.startswith("file:") or parsed.host or parsed.query:
         raise UsageError(f"{option} must name a database file, sqlite:///PATH: two processes share it")
 
 
@@ -67,7 +69,8 @@ def init_stores(settings: Settings) -> None:
         ("the assistant's database", settings.assistant_db, upgrade_source),
         ("the gateway's database", settings.gateway, upgrade_mirror),
     ):
-        engine = open_engine(url)
+        # Another process may be at it, and copy a large table.
+        engine = open_engine(url, busy_timeout=UPGRADE_PATIENCE_SECONDS)
         try:
             with reaching(name):
                 upgrade(engine)

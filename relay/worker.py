@@ -117,6 +117,9 @@ class Worker:
             if not settled:
                 return None
             self.on_settled(settled)
+            if any(one.verdict.outcome is Outcome.LEASE_LOST for one in settled):
+                # Balancing forgets a lease that is lost; else the same batch is delivered again until the next renewal.
+                self._unbalanced.set()
             self._balance_if_due(drain)
         return None
 

@@ -1,6 +1,9 @@
 """The outbox: messages, shard leases, and the relays alive."""
 
 from alembic import op
+from sqlalchemy import inspect
+
+from outbox.errors import SchemaRefusedError
 
 revision = "0001"
 down_revision = None
@@ -31,6 +34,7 @@ STATEMENTS = (
     CREATE INDEX ix_outbox_key ON outbox_messages (topic, key, version)
     WHERE state IN ('pending', 'retrying', 'dead')
     """,
+    "CREATE INDEX ix_outbox_dead ON outbox_messages (seq) WHERE state = 'dead'",
     "CREATE INDEX ix_outbox_settled ON outbox_messages (settled_at) WHERE state IN ('delivered', 'superseded')",
     """
     CREATE TABLE outbox_leases (
@@ -53,5 +57,11 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
+    taken = {"outbox_messages", "outbox_leases", "outbox_relays"} & set(inspect(op.get_bind()).get_table_names())
+    if taken:
+        raise SchemaRefusedError(
+            f"{op.get_bind().engine.url.database} has tables of another origin: {', '.join(sorted(taken))}; "
+            "rename them. Nothing was changed"
+        )
     for statement in STATEMENTS:
         op.execute(statement)

@@ -1,0 +1,80 @@
+"""An outbox in a file of its own, and short ways to fill it and to look at it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+import outbox
+from outbox import Message, Origin, open_engine, reading, statements, writing
+from outbox.leases import LONGEST_LEASE, Leases
+from tests.conftest import message_of, rows, write
+
+TOPIC = "letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    path: Path
+    engine: Engine
+
+    def put(
+        self, key: str = "k", version: int = 1, payload: str = "{}", origin: Origin = Origin.LIVE, **columns: Any
+    ) -> int:
+        """Enqueues one message and then gives it ``columns``; returns its ``seq``."""
+        with Session(self.engine) as session, session.begin():
+            outbox.enqueue(session, topic=TOPIC, key=key, version=version, payload=payload, origin=origin)
+            seq = statements.newest_seq(session)
+        self.change(seq, **columns)
+        return seq
+
+    def put_settled(self, state: str, settled_at: int, key: str = "k", version: int = 1) -> int:
+        return self.put(key, version, state=state, settled_at=settled_at)
+
+    def change(self, seq: int, **columns: Any) -> None:
+        if columns:
+            changes = ", ".join(f"{name} = :{name}" for name in columns)
+            write(self.engine, f"UPDATE outbox_messages SET {changes} WHERE seq = :seq", seq=seq, **columns)
+
+    def rows(self, where: str = "1 = 1") -> list[dict[str, Any]]:
+        return rows(self.engine, f"SELECT * FROM outbox_messages WHERE {where} ORDER BY seq")
+
+    def row(self, seq: int) -> dict[str, Any]:
+        (found,) = self.rows(f"seq = {seq}")
+        return found
+
+    def state(self, seq: int) -> str:
+        state: str = self.row(seq)["state"]
+        return state
+
+    def message(self, seq: int) -> Message:
+        return message_of(self.row(seq))
+
+    def pending(self, limit: int = 100, max_bytes: int = 10**9) -> list[Message]:
+        with reading(self.engine) as connection:
+            return statements.pending(connection, range(outbox.SHARDS), limit, max_bytes)
+
+    def retries_due(self, now: int, too_far: int, limit: int = 100) -> list[Message]:
+        with reading(self.engine) as connection:
+            return statements.retries_due(connection, range(outbox.SHARDS), limit, 10**9, now=now, too_far=too_far)
+
+    def lease_all(self) -> dict[int, str]:
+        """The tokens of a relay that holds every shard."""
+        leases = Leases(self.engine, LONGEST_LEASE)
+        leases.balance()
+        return leases.tokens
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Outbox]:
+    path = tmp_path / "outbox.db"
+    engine = open_engine(f"sqlite:///{path}")
+    outbox.upgrade(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE things (name TEXT NOT NULL)")
+    yield Outbox(path, engine)
+    engine.dispose()

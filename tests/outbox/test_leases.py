@@ -1,0 +1,224 @@
+"""Shards are shared evenly and change hands only when they are free, given up, or left to lapse."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from outbox import SHARDS, reading, statements
+from outbox.leases import LONGEST_LEASE, Leases, fair_share
+from tests.conftest import rows, write
+from tests.outbox.conftest import Outbox
+
+LEASE = timedelta(seconds=10)
+GONE_PID = 2**22 + 1
+"""Above the largest pid that Linux gives."""
+
+
+def relay(box: Outbox, name: str) -> Leases:
+    return Leases(box.engine, LEASE, owner=name)
+
+
+def held(*relays: Leases) -> list[int]:
+    return [len(one.tokens) for one in relays]
+
+
+def settle_down(*relays: Leases) -> list[list[int]]:
+    """Every relay shows itself, then each balances twice: the second finds what the first gave up."""
+    for one in relays:
+        one.renew()
+    return [lapsed for _ in range(2) for one in relays for lapsed in one.balance()]
+
+
+@given(st.sets(st.text(min_size=1), min_size=1, max_size=10))
+def test_fair_shares_add_up_to_all_shards_and_differ_by_one_at_most(names: set[str]) -> None:
+    relays = sorted(names)
+
+    shares = [fair_share(name, relays) for name in relays]
+
+    assert sum(shares) == SHARDS
+    assert max(shares) - min(shares) <= 1
+
+
+def test_a_lone_relay_takes_every_shard_each_under_a_token_of_its_own(box: Outbox) -> None:
+    alone = relay(box, "a")
+
+    assert alone.balance() == []
+
+    assert sorted(alone.tokens) == list(range(SHARDS))
+    assert len(set(alone.tokens.values())) == SHARDS
+    assert {(row["shard"], row["token"]) for row in rows(box.engine, "SELECT * FROM outbox_leases")} == set(
+        alone.tokens.items()
+    )
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 10])
+def test_relays_that_join_end_with_even_shares_and_no_shard_twice(box: Outbox, number: int) -> None:
+    relays = [relay(box, f"relay-{n}") for n in range(number)]
+    relays[0].balance()
+
+    lapsed = settle_down(*relays)
+
+    assert lapsed == []
+    assert sorted(shard for one in relays for shard in one.tokens) == list(range(SHARDS))
+    assert max(held(*relays)) - min(held(*relays)) <= 1
+
+
+def test_a_second_relay_gets_half(box: Outbox) -> None:
+    first, second = relay(box, "a"), relay(box, "b")
+    first.balance()
+
+    settle_down(first, second)
+
+    assert held(first, second) == [32, 32]
+
+
+def test_balanced_relays_write_nothing(box: Outbox) -> None:
+    first, second = relay(box, "a"), relay(box, "b")
+    settle_down(first, second)
+    before = rows(box.engine, "SELECT * FROM outbox_leases, outbox_relays")
+
+    lapsed = [first.balance(), second.balance()]
+
+    assert lapsed == [[], []]
+    assert rows(box.engine, "SELECT * FROM outbox_leases, outbox_relays") == before
+
+
+def test_a_released_shard_is_taken_and_not_reported_as_lapsed(box: Outbox) -> None:
+    first, second = relay(box, "a"), relay(box, "b")
+    settle_down(first, second)
+
+    first.release()
+
+    assert second.balance() == []
+    assert held(first, second) == [0, 64]
+
+
+def test_a_lapsed_shard_is_taken_and_reported_by_its_last_owner(box: Outbox) -> None:
+    with freeze_time("2024-01-01") as clock:
+        first, second = relay(box, "a"), relay(box, "b")
+        settle_down(first, second)
+        shards = [sorted(one.tokens) for one in (first, second)]
+        clock.tick(timedelta(seconds=31))
+        third = relay(box, "c")
+
+        lapsed = third.balance()
+
+    assert sorted(lapsed) == sorted(shards)
+    assert held(third) == [64]
+
+
+def test_a_shard_is_not_taken_before_it_lapses(box: Outbox) -> None:
+    with freeze_time("2024-01-01") as clock:
+        first, second = relay(box, "a"), relay(box, "b")
+        first.balance()
+        # Seen too long ago to have a share, yet its leases are its own to their end.
+        write(box.engine, "UPDATE outbox_relays SET seen_at = 0")
+        clock.tick(LEASE - timedelta(milliseconds=1))
+        early = second.balance()
+        clock.tick(timedelta(milliseconds=1))
+        late = second.balance()
+
+    assert early == []
+    assert [sorted(shards) for shards in late] == [list(range(SHARDS))]
+
+
+def test_a_lease_that_ends_later_than_any_can_was_written_before_the_clock_stepped_back(box: Outbox) -> None:
+    with freeze_time("2024-01-02"):
+        relay(box, "a").balance()
+
+    with freeze_time("2024-01-01"):
+        second = relay(box, "b")
+        lapsed = second.balance()
+
+    assert [sorted(shards) for shards in lapsed] == [list(range(SHARDS))]
+    assert held(second) == [64]
+
+
+def test_a_lease_of_the_longest_length_is_not_taken_for_one_of_a_clock_that_stepped_back(box: Outbox) -> None:
+    with freeze_time("2024-01-01"):
+        Leases(box.engine, LONGEST_LEASE, owner="a").balance()
+        write(box.engine, "DELETE FROM outbox_relays")
+
+        assert relay(box, "b").balance() == []
+
+
+def test_the_leases_of_a_relay_whose_process_is_gone_are_taken_at_once(box: Outbox) -> None:
+    relay(box, "killed").balance()
+    write(box.engine, "UPDATE outbox_relays SET pid = :pid", pid=GONE_PID)
+    second = relay(box, "b")
+
+    lapsed = second.balance()
+
+    assert [sorted(shards) for shards in lapsed] == [list(range(SHARDS))]
+    assert held(second) == [64]
+
+
+def test_a_pid_of_another_host_says_nothing(box: Outbox) -> None:
+    relay(box, "elsewhere").balance()
+    write(box.engine, "UPDATE outbox_relays SET pid = :pid, host = 'another'", pid=GONE_PID)
+
+    assert relay(box, "b").balance() == []
+
+
+def test_renewing_extends_what_is_held_and_nothing_else(box: Outbox) -> None:
+    with freeze_time("2024-01-01") as clock:
+        first, second = relay(box, "a"), relay(box, "b")
+        settle_down(first, second)
+        clock.tick(timedelta(seconds=4))
+
+        first.renew()
+
+    query = "SELECT owner, max(expires_at) - min(seen_at) AS left FROM outbox_leases, outbox_relays WHERE id = 'b'"
+    left = {row["owner"]: row["left"] for row in rows(box.engine, f"{query} GROUP BY owner")}
+    assert left == {"a": 14_000, "b": 10_000}
+
+
+def test_renewing_a_lease_that_another_took_gives_it_up_and_leaves_it_to_the_other(box: Outbox) -> None:
+    first = relay(box, "a")
+    first.balance()
+    write(box.engine, "UPDATE outbox_leases SET owner = 'b', token = 'taken' || shard, expires_at = 5 WHERE shard < 3")
+
+    first.renew()
+
+    assert sorted(first.tokens) == list(range(3, SHARDS))
+    assert (
+        rows(box.engine, "SELECT owner, expires_at FROM outbox_leases WHERE shard < 3")
+        == [{"owner": "b", "expires_at": 5}] * 3
+    )
+
+
+def test_what_is_taken_while_a_renewal_ends_stays_held(box: Outbox) -> None:
+    # The renewal runs in another thread: here the balance comes between its commit and its last step.
+    leases = relay(box, "a")
+    balances: list[Callable[[], object]] = [leases.balance]
+
+    def balance_once(*_: object) -> None:
+        if balances:
+            balances.pop()()
+
+    event.listen(box.engine, "checkin", balance_once)
+    leases.renew()
+
+    assert held(leases) == [64]
+
+
+@pytest.mark.parametrize("length", [timedelta(0), timedelta(seconds=-1), LONGEST_LEASE + timedelta(milliseconds=1)])
+def test_a_lease_of_a_length_that_others_would_not_believe_is_refused(box: Outbox, length: timedelta) -> None:
+    with pytest.raises(ValueError, match=r"a lease must be longer than 0 and at most 0:01:00, got"):
+        Leases(box.engine, length)
+
+
+def test_a_released_relay_frees_only_what_is_still_its_own(box: Outbox) -> None:
+    first = relay(box, "a")
+    first.balance()
+    write(box.engine, "UPDATE outbox_leases SET owner = 'b', token = 'taken' WHERE shard = 0")
+
+    first.release()
+
+    with reading(box.engine) as connection:
+        assert [(shard, owner) for shard, owner, _, _ in statements.leases(connection)] == [(0, "b")]

@@ -1,0 +1,61 @@
+"""The hot queries use the partial indexes: none reads the heap of settled messages."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from outbox import statements, writing
+from tests.outbox.conftest import TOPIC, Outbox
+
+SHARDS = range(64)
+QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
+    "pending": ("ix_outbox_pending", lambda c: statements.pending(c, SHARDS, 100, 10**6)),
+    "retries_due": (
+        "ix_outbox_retrying",
+        lambda c: statements.retries_due(c, SHARDS, 100, 10**6, now=5, too_far=50),
+    ),
+    "anything_due": ("ix_outbox_pending", lambda c: statements.anything_due(c, 5, 50)),
+    "supersede": (
+        "ix_outbox_key",
+        lambda c: statements.supersede(c, [{"topic": TOPIC, "key": "k", "version": 1, "seq": 1, "now": 1}]),
+    ),
+    "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, 5, 10)),
+    "oldest_unsettled_at": ("ix_outbox_key", statements.oldest_unsettled_at),
+    "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, TOPIC, ["a", "b"])),
+    "revive_dead": ("ix_outbox_key", lambda c: statements.revive_dead(c, TOPIC, "k", 1)),
+    "one_unsettled": ("INTEGER PRIMARY KEY", lambda c: statements.one_unsettled(c, 1)),
+}
+
+
+def plan_of(box: Outbox, name: str) -> list[str]:
+    """The steps of the statement that the function sends, as SQLite would run it on a filled table."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "outbox_messages" in statement:
+            sent.append((statement, parameters))
+
+    with writing(box.engine) as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        QUERIES[name][1](connection)
+        event.remove(connection, "before_cursor_execute", note)
+        (statement, parameters), *_ = sent
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [row.detail for row in plan]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_reads_through_its_index_and_not_the_whole_table(box: Outbox, name: str) -> None:
+    # Enough of both kinds that reading the table would be the wrong choice.
+    for number in range(3):
+        box.put(f"waits-{number}")
+        box.put_settled("delivered", 1, key=f"settled-{number}")
+
+    plan = plan_of(box, name)
+
+    reads = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and step != "SCAN CONSTANT ROW"]
+    assert reads
+    assert all(" USING " in step for step in reads), plan
+    assert any(QUERIES[name][0] in step for step in reads), plan

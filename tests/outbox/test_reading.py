@@ -1,0 +1,156 @@
+"""Which messages a relay reads: the newest of each key, in what order, and how many."""
+
+from typing import Any
+
+import pytest
+
+from outbox import Origin, reading, shard_of, statements
+from tests.outbox.conftest import Outbox
+
+DEAD: dict[str, Any] = {"state": "dead", "settled_at": 1}
+NOW, TOO_FAR = 1_000_000, 2_000_000
+
+
+def retrying(available_at: int) -> dict[str, Any]:
+    return {"state": "retrying", "available_at": available_at}
+
+
+def test_an_older_message_of_a_key_is_not_read_while_a_newer_one_waits(box: Outbox) -> None:
+    box.put(version=1)
+    newest = box.put(version=3)
+    box.put(version=2)
+
+    assert [message.seq for message in box.pending()] == [newest]
+
+
+def test_an_older_message_is_not_read_while_a_newer_one_is_retrying(box: Outbox) -> None:
+    older = box.put(version=1)
+    newer = box.put(version=2, **retrying(NOW))
+
+    assert box.pending() == []
+    assert [message.seq for message in box.retries_due(NOW, TOO_FAR)] == [newer]
+    with reading(box.engine) as connection:
+        assert statements.one_unsettled(connection, older) is None
+        found = statements.one_unsettled(connection, newer)
+    assert found is not None
+    assert found.seq == newer
+
+
+def test_an_older_retrying_message_waits_for_a_newer_pending_one(box: Outbox) -> None:
+    box.put(version=1, **retrying(NOW))
+    box.put(version=2)
+
+    assert box.retries_due(NOW, TOO_FAR) == []
+
+
+def test_two_messages_of_one_version_do_not_wait_for_each_other(box: Outbox) -> None:
+    both = [box.put(version=1), box.put(version=1, origin=Origin.REPLAY)]
+
+    assert [message.seq for message in box.pending()] == both
+
+
+def test_a_newer_dead_message_is_reported_with_the_older_one(box: Outbox) -> None:
+    older = box.put(version=1)
+    box.put(version=2, **DEAD)
+    newest_dead = box.put(version=3, **DEAD)
+
+    (message,) = box.pending()
+
+    assert (message.seq, message.newer_dead_seq) == (older, newest_dead)
+
+
+def test_a_dead_message_that_is_older_is_not_reported(box: Outbox) -> None:
+    box.put(version=1, **DEAD)
+    box.put(version=2)
+
+    (message,) = box.pending()
+
+    assert message.newer_dead_seq is None
+
+
+def test_live_messages_are_read_before_replayed_ones_and_each_oldest_first(box: Outbox) -> None:
+    replayed = [box.put(key, origin=Origin.REPLAY) for key in "ab"]
+    live = [box.put(key) for key in "cd"]
+
+    assert [message.seq for message in box.pending()] == live + replayed
+    assert [message.seq for message in box.pending(limit=3)] == [*live, replayed[0]]
+
+
+def test_only_messages_of_the_given_shards_are_read(box: Outbox) -> None:
+    box.put("a")
+    wanted = box.put("b", **retrying(NOW))
+    assert shard_of("a") != shard_of("b")
+
+    with reading(box.engine) as connection:
+        found = statements.pending(connection, [shard_of("b")], 10, 10)
+        due = statements.retries_due(connection, [shard_of("b")], 10, 10, now=NOW, too_far=TOO_FAR)
+        none = statements.pending(connection, [], 10, 10)
+
+    assert (found, [message.seq for message in due], none) == ([], [wanted], [])
+
+
+@pytest.mark.parametrize(
+    ("available_at", "is_due"),
+    [(NOW, True), (NOW + 1, False), (TOO_FAR, False), (TOO_FAR + 1, True)],
+    ids=["just due", "not yet", "the longest wait", "further than any wait"],
+)
+def test_a_retry_is_due_after_its_wait_or_when_its_wait_is_longer_than_any(
+    box: Outbox, available_at: int, is_due: bool
+) -> None:
+    box.put(**retrying(available_at))
+
+    found = box.retries_due(NOW, TOO_FAR)
+    with reading(box.engine) as connection:
+        anything = statements.anything_due(connection, NOW, TOO_FAR)
+
+    assert (len(found) == 1, anything) == (is_due, is_due)
+
+
+def test_the_retry_that_is_due_longest_is_read_first(box: Outbox) -> None:
+    later, first = box.put("a", **retrying(NOW)), box.put("b", **retrying(NOW - 5))
+
+    assert [message.seq for message in box.retries_due(NOW, TOO_FAR)] == [first, later]
+    assert [message.seq for message in box.retries_due(NOW, TOO_FAR, limit=1)] == [first]
+
+
+def test_a_batch_ends_before_the_payload_that_exceeds_its_bytes(box: Outbox) -> None:
+    seqs = [box.put(key, payload="x" * 40) for key in "abc"]
+
+    assert [message.seq for message in box.pending(max_bytes=80)] == seqs[:2]
+    assert [message.seq for message in box.pending(max_bytes=79)] == seqs[:1]
+
+
+def test_a_payload_larger_than_the_bytes_of_a_batch_is_still_read_alone(box: Outbox) -> None:
+    seqs = [box.put(key, payload="x" * 40) for key in "ab"]
+
+    assert [message.seq for message in box.pending(max_bytes=1)] == seqs[:1]
+
+
+@pytest.mark.parametrize("state", ["delivered", "superseded", "dead"])
+def test_a_settled_message_is_never_read(box: Outbox, state: str) -> None:
+    seq = box.put(state=state, settled_at=1, available_at=1)
+
+    with reading(box.engine) as connection:
+        one = statements.one_unsettled(connection, seq)
+        anything = statements.anything_due(connection, NOW, TOO_FAR)
+
+    assert (box.pending(), box.retries_due(NOW, TOO_FAR), one, anything) == ([], [], None, False)
+
+
+def test_a_message_found_outside_any_shard_counts_as_due_until_a_newer_one_waits(box: Outbox) -> None:
+    box.put(version=1)
+    box.put(version=2, **retrying(NOW + 1))
+
+    with reading(box.engine) as connection:
+        assert not statements.anything_due(connection, NOW, TOO_FAR)
+        assert statements.anything_due(connection, NOW + 1, TOO_FAR)
+
+
+def test_the_age_of_the_oldest_counts_only_what_waits(box: Outbox) -> None:
+    box.put_settled("delivered", 1, key="settled")
+    box.put("waits", enqueued_at=500, **retrying(9))
+    box.put("newer", enqueued_at=600)
+
+    with reading(box.engine) as connection:
+        assert statements.oldest_unsettled_at(connection) == 500
+        assert statements.count_by_state(connection) == {"delivered": 1, "retrying": 1, "pending": 1}

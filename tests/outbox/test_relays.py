@@ -1,0 +1,69 @@
+"""Which relays live: those that showed themselves lately and whose process, where it can be looked up, exists."""
+
+import os
+from datetime import timedelta
+
+import pytest
+from freezegun import freeze_time
+
+from outbox import reading
+from outbox.leases import host, live_relays
+from tests.conftest import rows, write
+from tests.outbox.conftest import Outbox
+from tests.outbox.test_leases import GONE_PID, relay
+
+
+def sign_on(box: Outbox, name: str, *, at_host: str, pid: int, seen_at: int) -> None:
+    write(
+        box.engine,
+        "INSERT INTO outbox_relays VALUES (:id, :host, :pid, :seen_at, :seen_at)",
+        id=name,
+        host=at_host,
+        pid=pid,
+        seen_at=seen_at,
+    )
+
+
+def test_a_relay_signs_on_when_it_renews_and_off_when_it_releases(box: Outbox) -> None:
+    leases = relay(box, "a")
+    with freeze_time("2024-01-01"):
+        leases.renew()
+        signed_on = rows(box.engine, "SELECT id, host, pid FROM outbox_relays")
+        leases.release()
+
+    assert signed_on == [{"id": "a", "host": host(), "pid": os.getpid()}]
+    assert rows(box.engine, "SELECT * FROM outbox_relays") == []
+
+
+def test_a_relay_long_unseen_is_forgotten(box: Outbox) -> None:
+    with freeze_time("2024-01-01") as clock:
+        relay(box, "old").renew()
+        clock.tick(timedelta(hours=1, seconds=1))
+
+        relay(box, "new").renew()
+
+    assert [row["id"] for row in rows(box.engine, "SELECT id FROM outbox_relays")] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("at_host", "pid", "seen_seconds_ago", "lives"),
+    [
+        (host(), os.getpid(), 30, True),
+        (host(), os.getpid(), 30.001, False),
+        (host(), os.getpid(), -30, True),
+        (host(), os.getpid(), -30.001, False),
+        (host(), GONE_PID, 0, False),
+        ("another", GONE_PID, 0, True),
+        (host(), 1, 0, True),
+    ],
+    # Named: a pid in a test's name would differ between the processes of pytest-xdist.
+    ids=["seen 30 s ago", "before", "30 s ahead", "further ahead", "killed", "on another host", "alive and not ours"],
+)
+def test_a_relay_lives_if_seen_lately_and_its_process_where_it_can_be_looked_up_exists(
+    box: Outbox, at_host: str, pid: int, seen_seconds_ago: float, lives: bool
+) -> None:
+    now = 1_700_000_000_000
+    sign_on(box, "a", at_host=at_host, pid=pid, seen_at=now - int(seen_seconds_ago * 1000))
+
+    with reading(box.engine) as connection:
+        assert [one.id for one in live_relays(connection, now)] == (["a"] if lives else [])

@@ -1,0 +1,88 @@
+"""A relay put together by hand on the stores of a test, and gateways that misbehave on request."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from outbox import Message, Outcome, Verdict
+from outbox.leases import Leases
+from outbox.settle import Settled
+from relay.drain import Drain
+from relay.gateway import Gateway
+from relay.open import open_gateway
+from relay.settings import Settings
+from tests.conftest import Stores
+
+MOST_BATCHES = 1_000
+
+
+@dataclass(slots=True)
+class Meddling:
+    """The gateway ``inner``, with work of the test's own just before or just after each delivery to it."""
+
+    inner: Gateway
+    before: Callable[[Sequence[Message]], None] = lambda _: None
+    after: Callable[[Sequence[Message]], None] = lambda _: None
+    delivered: list[list[str]] = field(default_factory=list)
+    """The keys of each delivery asked for."""
+
+    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+        self.delivered.append([message.key for message in messages])
+        self.before(messages)
+        verdicts = self.inner.deliver(messages)
+        self.after(messages)
+        return verdicts
+
+    def probe(self) -> None:
+        self.inner.probe()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def settings_of(stores: Stores, **given: Any) -> Settings:
+    return Settings(assistant_db=stores.source_url, gateway=stores.mirror_url, **given)
+
+
+@contextmanager
+def gateway_of(stores: Stores, **given: Any) -> Iterator[Gateway]:
+    """The product's own gateway on the mirror's file; it does not wait long for a lock unless told to."""
+    gateway = open_gateway(settings_of(stores, **{"gateway_timeout": 0.05, **given}))
+    try:
+        yield gateway
+    finally:
+        gateway.close()
+
+
+@contextmanager
+def draining(stores: Stores, gateway: Gateway | None = None, **given: Any) -> Iterator[Drain]:
+    """A relay that holds all free shards; on leaving it gives them up. Retries inside a delivery do not wait."""
+    settings = settings_of(stores, **given)
+    leases = Leases(stores.source, settings.lease)
+    with gateway_of(stores) as real:
+        drain = Drain(stores.source, gateway or real, leases, settings, sleep=lambda _: None)
+        for lapsed in leases.balance():
+            drain.suspect(lapsed)
+        yield drain
+        leases.release()
+
+
+def drain_all(drain: Drain) -> list[Settled]:
+    """Batches until nothing is due or the gateway cannot be reached; everything that came of them."""
+    settled: list[Settled] = []
+    for _ in range(MOST_BATCHES):
+        batch = drain.batch()
+        settled += batch
+        if not batch or any(one.verdict.outcome is Outcome.UNREACHABLE for one in batch):
+            return settled
+    raise AssertionError(f"still not empty after {MOST_BATCHES} batches")
+
+
+def outcomes(settled: Sequence[Settled]) -> list[Outcome]:
+    return [one.verdict.outcome for one in settled]
+
+
+def everything(stores: Stores) -> list[dict[str, Any]]:
+    """Every row of the outbox, to see that nothing at all was written."""
+    return stores.messages()

@@ -1,0 +1,120 @@
+"""What a relay may have died of: its messages are retried alone, each attempt counted ahead, and never in an outage."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from outbox import Outcome
+from tests.conftest import Stores, write
+from tests.relay.rig import Meddling, drain_all, draining, everything, gateway_of, outcomes
+from tests.relay.test_verdict_unreachable import missing, write_locked
+
+
+@contextmanager
+def after_a_crash(stores: Stores) -> Iterator[None]:
+    """Leases that a relay on another host left to lapse."""
+    write(
+        stores.source,
+        """
+        WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < 63)
+        INSERT INTO outbox_leases SELECT n, 'crashed', 'token-' || n, 1 FROM s
+        """,
+    )
+    yield
+
+
+def test_after_a_crash_each_message_is_delivered_alone(stores: Stores) -> None:
+    ids = [stores.create().invite.id for _ in range(5)]
+    with after_a_crash(stores), gateway_of(stores) as real:
+        gateway = Meddling(real)
+        with draining(stores, gateway) as drain:
+            drain_all(drain)
+    assert gateway.delivered == [[id_] for id_ in ids]
+    assert stores.states() == ["delivered"] * 5
+
+
+def test_a_released_lease_makes_no_suspects(stores: Stores) -> None:
+    ids = [stores.create().invite.id for _ in range(5)]
+    with draining(stores):
+        pass
+    with gateway_of(stores) as real:
+        gateway = Meddling(real)
+        with draining(stores, gateway) as drain:
+            drain_all(drain)
+    assert gateway.delivered == [ids]
+
+
+def test_the_attempt_of_a_suspect_is_on_disk_before_it_is_delivered(stores: Stores) -> None:
+    stores.create()
+    seen: list[tuple[int, str]] = []
+    with after_a_crash(stores), gateway_of(stores) as real:
+
+        def look(_: object) -> None:
+            (row,) = stores.messages()
+            seen.append((row["attempts"], row["last_error"]))
+
+        with draining(stores, Meddling(real, before=look)) as drain:
+            drain_all(drain)
+    assert seen == [(1, "relays in a row stopped while delivering it: 1")]
+
+
+def test_suspects_cost_no_attempt_while_the_gateway_is_gone(stores: Stores) -> None:
+    for _ in range(3):
+        stores.create()
+    before = everything(stores)
+    with after_a_crash(stores), gateway_of(stores) as real:
+        gateway = Meddling(real)
+        with draining(stores, gateway) as drain:
+            with missing(stores):
+                for _ in range(20):
+                    assert outcomes(drain.batch()) == [Outcome.UNREACHABLE]
+            assert gateway.delivered == [], "a kill right after counting would leave the attempt counted"
+            assert everything(stores) == before
+            assert outcomes(drain_all(drain)) == [Outcome.DELIVERED] * 3
+
+
+def test_a_suspect_whose_gateway_goes_after_the_probe_gets_its_attempt_back(stores: Stores) -> None:
+    stores.create()
+    before = everything(stores)
+    with after_a_crash(stores), gateway_of(stores) as real:
+        gateway = Meddling(real)
+        with draining(stores, gateway) as drain:
+            gateway.before = lambda _: lock.__enter__() if len(gateway.delivered) == 1 else None
+            lock = write_locked(stores)
+            assert outcomes(drain.batch()) == [Outcome.UNREACHABLE]
+            lock.__exit__(None, None, None)
+            assert everything(stores) == before
+            assert outcomes(drain_all(drain)) == [Outcome.DELIVERED]
+
+
+def test_a_suspect_that_is_refused_is_counted_once(stores: Stores) -> None:
+    stores.create(contact_id="nobody")
+    with after_a_crash(stores), draining(stores) as drain:
+        drain_all(drain)
+    (row,) = stores.messages()
+    assert (row["state"], row["attempts"]) == ("retrying", 1)
+    assert "contact 'nobody'" in row["last_error"]
+
+
+def test_a_message_that_is_no_longer_the_newest_of_its_key_is_no_suspect(stores: Stores) -> None:
+    invite = stores.create().invite
+    with after_a_crash(stores), draining(stores) as drain:
+        stores.revoke(invite.id)
+        drain_all(drain)
+    mirrored = stores.mirrored(invite.id)
+    assert mirrored is not None
+    assert mirrored.status == "revoked"
+    assert stores.states() == ["superseded", "delivered"]
+
+
+@pytest.mark.parametrize(("crashes", "outcome"), [(1, Outcome.DELIVERED), (5, Outcome.REFUSED_FOR_GOOD)])
+def test_refusals_before_a_crash_do_not_count_as_crashes(stores: Stores, crashes: int, outcome: Outcome) -> None:
+    stores.create()
+    write(
+        stores.source,
+        "UPDATE outbox_messages SET state = 'retrying', attempts = 10, available_at = 0, last_error = :reason",
+        reason=f"relays in a row stopped while delivering it: {crashes}",
+    )
+    with after_a_crash(stores), draining(stores) as drain:
+        assert outcomes(drain_all(drain)) == [outcome]

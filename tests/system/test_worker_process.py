@@ -1,0 +1,151 @@
+"""`relay run` as an operator meets it: stopped, woken, left alone, doubled, and its files moved under it."""
+
+import shutil
+import signal
+
+from tests.conftest import Stores, rows, write
+from tests.system.processes import freeze, relay, running_relay, start_relay
+
+NEVER = "3600"
+OFTEN = {"RELAY_POLL_INTERVAL": "0.1", "RELAY_PROBE_LONGEST": "0.2"}
+
+
+def test_sigterm_ends_it_with_0_its_leases_released_and_its_batch_settled(stores: Stores) -> None:
+    with running_relay(stores) as worker:
+        invite = stores.create().invite.id
+        worker.wait_until_delivered(invite)
+        assert worker.terminate() == 0
+        assert worker.events("stopped")
+    assert rows(stores.source, "SELECT * FROM outbox_leases") == []
+    assert rows(stores.source, "SELECT * FROM outbox_relays") == []
+    assert stores.states() == ["delivered"]
+
+
+def test_sigterm_in_the_middle_of_a_heap_settles_what_was_delivered_and_releases(stores: Stores) -> None:
+    for _ in range(600):
+        stores.create()
+    with running_relay(stores, RELAY_BATCH_SIZE="20") as worker:
+        worker.wait_for("delivered")
+        assert worker.terminate() == 0
+    mirrored = {row["id"] for row in rows(stores.mirror, "SELECT id FROM ingress_invites")}
+    settled = {row["key"] for row in stores.messages("state = 'delivered'")}
+    assert mirrored == settled
+    assert 0 < len(settled) < 600
+    assert rows(stores.source, "SELECT * FROM outbox_leases") == []
+
+
+def test_ctrl_c_ends_it_as_sigterm_does(stores: Stores) -> None:
+    with running_relay(stores) as worker:
+        worker.process.send_signal(signal.SIGINT)
+        assert worker.join() == 0
+    assert rows(stores.source, "SELECT * FROM outbox_leases") == []
+
+
+def test_a_wake_up_starts_a_drain_without_waiting_for_the_poll(stores: Stores) -> None:
+    with running_relay(stores, RELAY_POLL_INTERVAL=NEVER, RELAY_LEASE="60") as worker:
+        for _ in range(3):
+            worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+
+
+def test_a_message_whose_wake_up_was_lost_is_found_by_the_poll(stores: Stores) -> None:
+    with running_relay(stores, **OFTEN) as worker:
+        shutil.rmtree(stores.folder / "assistant.db-wake")
+        worker.wait_until_delivered(stores.create().invite.id)
+
+
+def test_a_relay_that_cannot_be_woken_says_so_and_polls(stores: Stores) -> None:
+    (stores.folder / "assistant.db-wake").write_text("not a folder")
+    with start_relay(stores, **OFTEN) as worker:
+        worker.wait_for("no_wake_ups")
+        worker.wait_for("started")
+        worker.wait_until_delivered(stores.create().invite.id)
+
+
+def test_two_relays_share_the_shards_and_the_one_left_takes_over(stores: Stores) -> None:
+    with (
+        running_relay(stores, RELAY_LEASE="1", **OFTEN) as first,
+        running_relay(stores, RELAY_LEASE="1", **OFTEN) as second,
+    ):
+        ids = [stores.create().invite.id for _ in range(40)]
+        first.kill()
+        more = [stores.create().invite.id for _ in range(40)]
+        done = {row["key"] for row in stores.messages("state = 'delivered'")}
+        second.wait_until_delivered(*(set(more) - done))
+        assert second.terminate() == 0
+    assert all(stores.mirrored(id_) is not None for id_ in ids + more)
+    assert set(stores.states()) == {"delivered"}
+
+
+def test_a_gateway_file_that_goes_and_returns_is_used_again_by_itself(stores: Stores) -> None:
+    path, away = stores.folder / "gateway.db", stores.folder / "away.db"
+    with running_relay(stores, **OFTEN) as worker:
+        worker.wait_until_delivered(stores.create().invite.id)
+        stores.mirror.dispose()
+        path.rename(away)
+        invite = stores.create().invite.id
+        worker.wait_for("gateway_unreachable")
+        assert stores.messages(f"key = '{invite}'")[0]["attempts"] == 0
+        assert not path.exists()
+        away.rename(path)
+        worker.wait_until_delivered(invite)
+        assert worker.events("gateway_reachable_again") or worker.wait_for("gateway_reachable_again")
+        assert worker.terminate() == 0
+    assert stores.mirrored(invite) is not None
+
+
+def test_a_daemon_database_replaced_by_a_restored_copy_is_gone_on_with(stores: Stores) -> None:
+    path, copy = stores.folder / "assistant.db", stores.folder / "copy.db"
+    stores.create()
+    stores.source.dispose()
+    shutil.copy(path, copy)
+    with running_relay(stores, RELAY_LEASE="1", **OFTEN) as worker:
+        worker.wait_for("delivered")
+        stores.source.dispose()
+        for name in ("assistant.db", "assistant.db-wal", "assistant.db-shm"):
+            (stores.folder / name).unlink(missing_ok=True)
+        copy.rename(path)
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+    assert set(stores.states()) == {"delivered"}
+    assert relay(stores, "verify").code == 0
+
+
+def test_until_empty_drains_what_is_due_and_exits(stores: Stores) -> None:
+    for _ in range(5):
+        stores.create()
+    assert relay(stores, "run", "--until-empty").code == 0
+    assert stores.states() == ["delivered"] * 5
+
+
+def test_until_empty_ends_with_4_when_the_gateway_is_gone(stores: Stores) -> None:
+    stores.create()
+    (stores.folder / "gateway.db").unlink()
+    ended = relay(stores, "run", "--until-empty")
+    assert ended.code == 4
+    assert "gateway cannot be reached" in ended.err
+    assert stores.messages()[0]["attempts"] == 0
+
+
+def test_until_empty_that_is_stopped_before_it_is_empty_does_not_claim_to_be_done(stores: Stores) -> None:
+    for _ in range(600):
+        stores.create()
+    with running_relay(stores, "run", "--until-empty", RELAY_BATCH_SIZE="5") as worker:
+        worker.wait_for("delivered")
+        assert worker.terminate() == 3
+    assert "pending" in stores.states()
+
+
+def test_a_relay_frozen_past_its_lease_settles_nothing_of_what_another_took_over(stores: Stores) -> None:
+    with running_relay(stores, RELAY_LEASE="1", **OFTEN) as frozen:
+        frozen.wait_until_delivered(stores.create().invite.id)
+        freeze(frozen, stores)
+        # As if it had not been seen for long: the live one need not leave it a share.
+        write(stores.source, "UPDATE outbox_relays SET seen_at = 0")
+        with running_relay(stores, RELAY_LEASE="1", **OFTEN) as live:
+            live.wait_for("took_over_lapsed_shards")
+            live.wait_until_delivered(stores.create().invite.id)
+            frozen.process.send_signal(signal.SIGCONT)
+            assert frozen.terminate() == 0
+            assert live.terminate() == 0
+    assert stores.states() == ["delivered"] * 2
