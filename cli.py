@@ -157,7 +157,7 @@ def replay(
     no_wait: bool,
 ) -> None:
     """Enqueue the current rows again, to repair drift, and see them delivered."""
-    narrowed = any((since, until, ids, only_dead))
+    narrowed = since is not None or until is not None or bool(ids) or only_dead
     if narrowed == everything:
         raise UsageError("say which rows: --since T, --until T, --id ID or --dead, or else --all")
     selection = Selection(
@@ -196,6 +196,8 @@ def _report_replay(run: Run, done: Replayed, waited: bool) -> None:
 @pass_run
 def verify(run: Run, since: str | None, ids: tuple[str, ...]) -> None:
     """Compare both stores row by row and name every difference by kind."""
+    if ids and since is not None:
+        raise UsageError("give --id or --since, not both")
     start = None if since is None else parse_instant(since, run.now)
     source = open_source(run.settings)
     mirror = open_existing(run.settings.gateway, "--gateway")
@@ -278,6 +280,8 @@ def prune(run: Run, retention: str | None) -> None:
     keep = run.settings.retention
     if retention is not None:
         keep = timedelta(milliseconds=run.now - parse_instant(retention, run.now))
+        if keep < timedelta(0):
+            raise UsageError(f"{retention} lies ahead; name a time in the past, such as 7d")
     run.printer.record({"pruned": prune_outbox(open_source(run.settings), keep)}, "Prune")
 
 

@@ -17,7 +17,8 @@ from outbox.engine import reading, writing
 from outbox.message import SHARDS
 
 LONGEST_LEASE = timedelta(seconds=60)
-SEEN_WITHIN = timedelta(seconds=30)
+# Not longer than the lease of a relay as set up: one that froze must not keep its share after its leases ran out.
+SEEN_WITHIN = timedelta(seconds=15)
 FORGET_RELAYS_AFTER = timedelta(hours=1)
 
 
@@ -117,8 +118,10 @@ class Leases:
         keep = {s: t for s, t in held.items() if s in leased and leased[s][1] == t}
         share = fair_share(self.owner, alive)
         wanted = max(0, share - len(keep))
+        # This relay's name with a token it does not hold comes with a database restored from a copy.
+        gone = killed | {self.owner}
         lapsed = [
-            s for s, (owner, _, ends) in leased.items() if s not in keep and (owner in killed or _lapsed(ends, now))
+            s for s, (owner, _, ends) in leased.items() if s not in keep and (owner in gone or _lapsed(ends, now))
         ]
         free = [shard for shard in range(SHARDS) if shard not in leased]
         take = {shard: secrets.token_hex(16) for shard in (free + lapsed)[:wanted]}
@@ -127,7 +130,10 @@ class Leases:
             if shard in take:
                 by_owner.setdefault(leased[shard][0], []).append(shard)
         give_up = dict(sorted(keep.items())[share:])
-        return _Plan(keep, take, give_up, by_owner, is_empty=keep.keys() == held.keys() and not take and not give_up)
+        # A relay that finds nothing free must still be seen, or nobody gives up a share for it.
+        is_known = any(relay.id == self.owner for relay in known)
+        is_empty = is_known and keep.keys() == held.keys() and not take and not give_up
+        return _Plan(keep, take, give_up, by_owner, is_empty)
 
     def release(self) -> None:
         """Gives everything up and signs off; another relay can go on at once."""
@@ -148,7 +154,7 @@ def _lapsed(expires_at: int, now: int) -> bool:
 
 
 def live_relays(connection: Connection, now: int) -> list[Relay]:
-    """Relays seen within 30 s whose process, where it can be looked up, exists."""
+    """Relays seen within 15 s whose process, where it can be looked up, exists."""
     return [relay for row in statements.relays(connection) if _is_alive(relay := Relay(**row), now)]
 
 

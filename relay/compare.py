@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from outbox import reading, statements
-from relay.errors import InterruptedRelayError
+from relay.errors import InterruptedRelayError, UsageError
 from relay.open import open_existing, reaching
 from relay.settings import Settings
 from relay.topics import INVITES, STATUS_RANK, Side, Topic, Values
@@ -84,7 +84,15 @@ def compare(
 def compare_ids(
     source: Engine, mirror: Engine, ids: list[str], seen: Comparison, topic: Topic = INVITES
 ) -> Iterator[Difference]:
-    """The differences among some rows only."""
+    """The differences among some rows only. Raises `UsageError` for an id that neither store knows."""
+    with reading(source) as connection:
+        ours = topic.source.by_id(connection, ids)
+    with reading(mirror) as connection:
+        theirs = topic.mirror.by_id(connection, ids)
+    unknown = sorted(set(ids) - ours.keys() - theirs.keys())
+    if unknown:
+        raise UsageError(f"neither store has an invite {', '.join(unknown)}")
+    seen.assistant_rows, seen.gateway_rows = len(ours), len(theirs)
     return seen.count(_confirmed(source, mirror, ids, topic))
 
 

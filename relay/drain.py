@@ -95,6 +95,8 @@ class Drain:
             newer = message.newer_dead_seq
             reason = f"message {newer} of the same key is newer and dead; `relay dead retry {newer}` retries both"
             verdict = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
+        if verdict.outcome is not Outcome.REFUSED_FOR_NOW:
+            return Judged(message, verdict, counted=counted)
         attempts = message.attempts if counted else message.attempts + 1
         return Judged(message, verdict, wait_before_next_attempt(attempts, self.settings), counted)
 

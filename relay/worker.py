@@ -82,6 +82,7 @@ class Worker:
                     wait = LOOK_AGAIN_SECONDS
                     if self._is_empty():
                         return
+                    self._probe_for_others(breaker)
                 trouble.close()
             except (DBAPIError, DatabaseMissingError) as error:
                 reason = redact_reason(str(getattr(error, "orig", None) or error))
@@ -138,6 +139,14 @@ class Worker:
         # What is left is in shards of another relay, which may be gone.
         self._unbalanced.set()
         return empty
+
+    def _probe_for_others(self, breaker: Breaker) -> None:
+        """What is due may all lie in shards of a relay that waits for the gateway itself; then waiting is in vain."""
+        if not breaker.is_open:
+            try:
+                self.gateway.probe()
+            except GatewayUnreachableError as error:
+                _opened(breaker, str(error))
 
     @contextmanager
     def _signals(self, listener: WakeListener) -> Iterator[None]:
