@@ -20,8 +20,9 @@ from relay.demo import run_demo
 from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, UsageError
 from relay.instants import parse_instant
 from relay.logs import configure_logs
-from relay.open import init_stores, open_existing, open_gateway, open_source, reaching
+from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching
 from relay.replay import Replayed, count_selected, enqueue_selected, see_through
+from relay.serve import serve_gateway
 from relay.settings import Settings, load_settings
 from relay.status import read_status
 from relay.topics import Selection
@@ -200,7 +201,7 @@ def verify(run: Run, since: str | None, ids: tuple[str, ...]) -> None:
         raise UsageError("give --id or --since, not both")
     start = None if since is None else parse_instant(since, run.now)
     source = open_source(run.settings)
-    mirror = open_existing(run.settings.gateway, "--gateway")
+    mirror = open_mirror(run.settings)
     seen = Comparison()
     last: dict[str, Any] = {}
 
@@ -283,6 +284,14 @@ def prune(run: Run, retention: str | None) -> None:
         if keep < timedelta(0):
             raise UsageError(f"{retention} lies ahead; name a time in the past, such as 7d")
     run.printer.record({"pruned": prune_outbox(open_source(run.settings), keep)}, "Prune")
+
+
+@main.command()
+@click.option("--listen", metavar="URL", required=True, help="unix:///path/to.sock; its folder must be yours alone.")
+@click.option("--db", metavar="URL", required=True, help="The gateway's database, sqlite:///PATH; created or upgraded.")
+def gateway(listen: str, db: str) -> None:
+    """Serve the gateway's socket until stopped by SIGTERM or Ctrl-C."""
+    serve_gateway(listen, db)
 
 
 @main.command()

@@ -31,6 +31,7 @@ class ImmutableFieldError(MirrorRefusedError):
     """The stored invite of that id has other contents in fields that never change."""
 
     def __init__(self, invite_id: str, names: Sequence[str]) -> None:
+        self.names = list(names)
         super().__init__(
             f"invite {invite_id} is mirrored with another {', '.join(names)}; "
             f"inspect both rows with `relay verify --id {invite_id}`"

@@ -5,7 +5,7 @@ does: the merge is only right if nobody writes between its read and its write.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -56,40 +56,54 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
     return result
 
 
-def mirror_batch(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
+def mirror_batch(
+    session: Session, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
+) -> list[MirrorOutcome | MirrorRefusedError]:
     """`mirror_create` for many in one transaction; each gets its own outcome or refusal, in the order given.
 
     One that is refused fails alone. The rest is applied when the caller commits, and only then. At most 1,000 at once.
+    With ``first_created_at_wins`` another ``created_at`` is passed over instead of refused, as the real gateway does.
     """
     if len(payloads) > MAX_BATCH:
         raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
     try:
         with session.begin_nested():
-            return _mirror(session, payloads)
+            return _mirror(session, payloads, first_created_at_wins)
     except (IntegrityError, DataError, InterfaceError, OverflowError):
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
-        return [_mirror_alone(session, payload) for payload in payloads]
+        return [_mirror_alone(session, payload, first_created_at_wins) for payload in payloads]
 
 
-def _mirror_alone(session: Session, payload: Payload) -> MirrorOutcome | MirrorRefusedError:
+def _mirror_alone(
+    session: Session, payload: Payload, first_created_at_wins: bool
+) -> MirrorOutcome | MirrorRefusedError:
     try:
         with session.begin_nested():
-            return _mirror(session, [payload])[0]
+            return _mirror(session, [payload], first_created_at_wins)[0]
     except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
         cause = getattr(error, "orig", None) or error
         return StoredRowError(f"the gateway's table refuses the row: {cause}")
 
 
-def _mirror(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
+def _mirror(
+    session: Session, payloads: Sequence[Payload], first_created_at_wins: bool
+) -> list[MirrorOutcome | MirrorRefusedError]:
     parsed = [_parsed(payload) for payload in payloads]
     invites = [one for one in parsed if isinstance(one, Invite)]
     connection = session.connection()
     stored = invites_of(connection, (invite.id for invite in invites))
+    if first_created_at_wins:
+        parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current: dict[str, Invite] = dict(stored)
     contacts = known_contacts(connection, {one.contact_id for one in [*invites, *stored.values()]})
     results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
     _write(session, stored, current)
     return results
+
+
+def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
+    known = stored.get(incoming.id)
+    return incoming if known is None else replace(incoming, created_at=known.created_at)
 
 
 def _parsed(payload: Payload) -> Invite | MirrorRefusedError:

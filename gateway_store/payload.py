@@ -64,6 +64,14 @@ class InvitePayload(BaseModel):
         return Invite(*(getattr(self, name) for name in COLUMNS))
 
 
+def check_params(params: object) -> InvitePayload:
+    """The params of a request, JSON already read: camelCase only, as the real gateway has it."""
+    try:
+        return InvitePayload.model_validate(params)
+    except ValidationError as error:
+        raise InvalidPayloadError(_issues(error)) from None
+
+
 def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
     """The invite in JSON text, in a model, or in a dict, whose keys may also be the columns' names.
 

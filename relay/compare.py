@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from outbox import reading, statements
 from relay.errors import InterruptedRelayError, UsageError
-from relay.open import open_existing, reaching
+from relay.open import open_mirror, reaching
 from relay.settings import Settings
 from relay.topics import INVITES, STATUS_RANK, Side, Topic, Values
 
@@ -99,7 +99,7 @@ def compare_ids(
 def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Comparison:
     """Compares the stores, logs each difference that no waiting message will repair, and returns the counts."""
     seen = Comparison()
-    mirror = open_existing(settings.gateway, "--gateway")
+    mirror = open_mirror(settings)
     try:
         with reaching("a store"):
             for difference in compare(source, mirror, seen):

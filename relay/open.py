@@ -1,25 +1,32 @@
 """Opening the two sides from their URLs, for a worker or a command; what is missing is an error in words."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, SchemaRefusedError, open_engine, reading
 from outbox.redact import redact_reason
 from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
 from relay.settings import Settings
-from relay.topics import APPLIERS, upgrade_mirror, upgrade_source
+from relay.socket_gateway import SocketGateway
+from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
+UNIX = "unix://"
 UPGRADE_PATIENCE_SECONDS = 60.0
 
 
 def open_gateway(settings: Settings) -> Gateway:
     """The gateway of the settings, unasked: it may well be unreachable now."""
+    if settings.gateway.startswith(UNIX):
+        return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
     return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1))
 
@@ -33,9 +40,27 @@ def open_source(settings: Settings) -> Engine:
     return engine
 
 
+def open_mirror(settings: Settings) -> Engine:
+    """The gateway's database, for reading its rows; a socket serves none, so it must be named by its file."""
+    if settings.gateway.startswith(UNIX):
+        raise UnreachableError(
+            f"{settings.gateway} takes invites but shows none; name the gateway's database, --gateway sqlite:///PATH"
+        )
+    return open_existing(settings.gateway, "--gateway")
+
+
 def open_existing(url: str, option: str) -> Engine:
     check_url(url, option)
     return open_engine(url, create=False)
+
+
+def socket_path(url: str, option: str) -> Path:
+    path = Path(url.removeprefix(UNIX))
+    if not url.startswith(UNIX) or not path.is_absolute() or len(path.parts) < 2:
+        raise UsageError(f"{option} must be a socket's URL such as unix:///run/relay/gateway.sock")
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise UsageError(f"{option}: a socket's path may have {MAX_PATH_BYTES} bytes, {path} has more")
+    return path
 
 
 def check_url(url: str, option: str) -> None:
@@ -64,11 +89,14 @@ def reaching(what: str) -> Iterator[None]:
 def init_stores(settings: Settings) -> None:
     """Creates or upgrades both stores; `UnreachableError` names the one that cannot be."""
     check_url(settings.assistant_db, "--assistant-db")
-    check_url(settings.gateway, "--gateway")
-    for name, url, upgrade in (
-        ("the assistant's database", settings.assistant_db, upgrade_source),
-        ("the gateway's database", settings.gateway, upgrade_mirror),
-    ):
+    stores = [("the assistant's database", settings.assistant_db, upgrade_source)]
+    if settings.gateway.startswith(UNIX):
+        # Its server keeps its own store up to date.
+        socket_path(settings.gateway, "--gateway")
+    else:
+        check_url(settings.gateway, "--gateway")
+        stores.append(("the gateway's database", settings.gateway, upgrade_mirror))
+    for name, url, upgrade in stores:
         # Another process may be at it, and copy a large table.
         engine = open_engine(url, busy_timeout=UPGRADE_PATIENCE_SECONDS)
         try:

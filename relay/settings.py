@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     assistant_db: str = "sqlite:///assistant.db"
     """The daemon's database."""
     gateway: str = "sqlite:///gateway.db"
-    """The gateway's database."""
+    """The gateway: its database, or the socket that it serves, ``unix:///path/to.sock``."""
     batch_size: Annotated[int, Field(ge=1, le=1_000)] = 500
     """Messages read, delivered and settled together."""
     poll_interval: Positive = timedelta(seconds=2)

@@ -1,0 +1,109 @@
+"""The socket's file: bound where only its owner can reach it, never stolen, never left to somebody else."""
+
+import fcntl
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MAX_PATH_BYTES = 107
+BACKLOG = 128
+
+
+class ListenError(Exception):
+    """The socket cannot be bound; the message says why and what to do."""
+
+
+class SocketFile:
+    """A listening Unix socket and the file it is reached by."""
+
+    def __init__(self, path: Path) -> None:
+        """Binds, taking over a file that nobody listens on; `ListenError` where it must not or cannot."""
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:
+            raise ListenError(f"{path} is longer than the {MAX_PATH_BYTES} bytes that a socket's path may have")
+        self.path = path
+        self.socket = self._bind()
+
+    def rebind_if_gone(self) -> bool:
+        """Binds again if the file vanished; connections made before live on. What somebody put there is left alone."""
+        if os.path.lexists(self.path):
+            return False
+        old, self.socket = self.socket, self._bind()
+        old.close()
+        return True
+
+    def close(self) -> None:
+        """Stops listening and removes the file, unless it is another's by now."""
+        mine = self._identity
+        self.socket.close()
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            return
+        if (found.st_dev, found.st_ino) == mine:
+            self.path.unlink(missing_ok=True)
+
+    def _bind(self) -> socket.socket:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self.path.parent):
+            _remove_stale(self.path)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                before = os.umask(0o177)
+                try:
+                    listener.bind(str(self.path))
+                finally:
+                    os.umask(before)
+                listener.listen(BACKLOG)
+                listener.setblocking(False)
+            except OSError as error:
+                listener.close()
+                raise ListenError(f"cannot listen on {self.path}: {error}") from error
+            found = self.path.lstat()
+        self._identity = (found.st_dev, found.st_ino)
+        return listener
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user at the other end, as the kernel knows it."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Refuses a folder that others can write to. Two servers that start at once take turns, so none steals."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise ListenError(f"{folder} belongs to another user, who could replace the socket; use a folder of your own")
+    if found.st_mode & 0o022:
+        raise ListenError(f"{folder} can be written to by others, who could replace the socket; chmod 700 it")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ListenError(f"{path} exists and is no socket; remove it or choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise ListenError(f"{path} is a socket that can be neither used nor taken over: {error}") from error
+    raise ListenError(f"a server is listening on {path} already")

@@ -1,0 +1,94 @@
+"""The protocol of the gateway's socket: one JSON object a line in, one out. Pure; facts recorded from the real one."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from gateway_store.errors import ContactMissingError, ImmutableFieldError, InvalidPayloadError, MirrorRefusedError
+from gateway_store.payload import InvitePayload, check_params
+
+METHOD = "mirror_invite_create"
+UNKNOWN_ID = "unknown"
+INVALID_JSON = "Invalid JSON"
+MISSING_FIELD = "Missing 'id' or 'method' field"
+UNKNOWN_METHOD = "Unknown method: "
+INVALID_PARAMS = "Invalid params: "
+FOREIGN_KEY = "FOREIGN KEY constraint failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to mirror one invite; ``id`` is whatever the client gave, and goes back as it came."""
+
+    id: object
+    invite: InvitePayload
+
+
+def read_request(line: bytes) -> Request | bytes | None:
+    """What a line asks for: a request, or the reply that refuses it, or None for a blank line."""
+    line = line.strip()
+    if not line:
+        return None
+    try:
+        found = json.loads(line.decode(), parse_constant=_refuse, parse_int=_number)
+    except (ValueError, RecursionError):
+        return error_reply(UNKNOWN_ID, INVALID_JSON)
+    request = found if isinstance(found, dict) else {}
+    id_, method = request.get("id"), request.get("method")
+    if not (_is_truthy(id_) and _is_truthy(method)):
+        return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
+    if method != METHOD:
+        return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else json.dumps(method)))
+    try:
+        return Request(id_, check_params(request.get("params")))
+    except InvalidPayloadError as error:
+        return refusal_reply(id_, error)
+
+
+def result_reply(id_: object, invite_id: str) -> bytes:
+    return _line({"id": id_, "result": {"id": invite_id}})
+
+
+def error_reply(id_: object, error: str) -> bytes:
+    return _line({"id": id_, "error": error})
+
+
+def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
+    """Refusals that the same invite will meet again read as invalid params, which every client gives up on."""
+    match refusal:
+        case InvalidPayloadError():
+            issues = refusal.issues
+        case ImmutableFieldError():
+            issues = [
+                {"path": [to_camel(name)], "code": "immutable", "message": str(refusal)} for name in refusal.names
+            ]
+        case ContactMissingError():
+            return error_reply(id_, str(refusal))
+        case _:
+            issues = [{"path": [], "code": "refused", "message": str(refusal)}]
+    return error_reply(id_, INVALID_PARAMS + json.dumps(issues))
+
+
+def _line(reply: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(reply, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        # An id such as 1e400 is infinite once read; JSON has no word for that but null.
+        text = json.dumps(reply | {"id": None}, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def _is_truthy(value: object) -> bool:
+    """As JavaScript has it: an empty object or array counts as true."""
+    return isinstance(value, dict | list) or bool(value)
+
+
+def _number(digits: str) -> int | float:
+    """Far beyond what an integer may be, JSON numbers are read as JavaScript does, so that no length costs time."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

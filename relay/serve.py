@@ -1,0 +1,40 @@
+"""Serving the gateway's socket as a process of its own."""
+
+import signal
+
+import structlog
+
+from gateway_store.listening import ListenError, SocketFile
+from gateway_store.server import Server
+from outbox import SchemaRefusedError, open_engine
+from relay.errors import UnreachableError
+from relay.open import check_url, reaching, socket_path
+from relay.topics import upgrade_mirror
+
+# Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
+BUSY_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+def serve_gateway(listen: str, db: str) -> None:
+    """Upgrades the store, then serves until SIGTERM or SIGINT; answers what it has read, and removes its socket.
+
+    Raises `UnreachableError` where the store or the socket cannot be had.
+    """
+    path = socket_path(listen, "--listen")
+    check_url(db, "--db")
+    engine = open_engine(db, busy_timeout=BUSY_SECONDS)
+    try:
+        with reaching("the gateway's database"):
+            upgrade_mirror(engine)
+        server = Server(engine, SocketFile(path))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        log.info("listening", socket=str(path))
+        server.serve()
+        log.info("stopped", socket=str(path))
+    except (ListenError, SchemaRefusedError) as error:
+        raise UnreachableError(str(error)) from error
+    finally:
+        engine.dispose()

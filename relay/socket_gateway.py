@@ -1,0 +1,197 @@
+"""The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id."""
+
+import json
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD
+from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox.redact import redact_reason
+from relay.gateway import GatewayUnreachableError
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 5.0
+# Enough in flight to fill a transaction of the server, little enough to be answered in time by one that commits each
+# request by itself.
+WINDOW_REQUESTS = 500
+WINDOW_BYTES = 2**20
+MAX_LINE = 4 * 2**20
+MAX_ANSWER = 2**20
+
+log = structlog.get_logger()
+
+
+class _BrokenError(Exception):
+    """The connection cannot be used any more; the message says why."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One exchange: lines still to be sent, and the messages whose answers are awaited, by request id."""
+
+    waiting: deque[tuple[str, bytes, Message]]
+    outgoing: bytearray = field(default_factory=bytearray)
+    awaited: dict[str, Message] = field(default_factory=dict)
+
+    def fill_window(self) -> None:
+        while self.waiting and len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < WINDOW_BYTES:
+            request_id, line, message = self.waiting.popleft()
+            self.outgoing += line
+            self.awaited[request_id] = message
+
+
+class SocketGateway:
+    """A gateway that serves its socket, ours or the real one. A lost answer is an unknown outcome: deliver again."""
+
+    def __init__(self, path: Path, topic: str) -> None:
+        self._path = path
+        self._topic = topic
+        self._socket: socket.socket | None = None
+        self._received = bytearray()
+        self._last_id = 0
+
+    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+        verdicts: dict[int, Verdict] = {}
+        flight = _Flight(deque())
+        for message in messages:
+            request = self._request(message)
+            if isinstance(request, Verdict):
+                verdicts[message.seq] = request
+            else:
+                flight.waiting.append((*request, message))
+        try:
+            self._exchange(flight, verdicts)
+        except (_BrokenError, OSError) as error:
+            self.close()
+            reason = redact_reason(f"{self._path}: {error}")
+            log.warning("gateway_connection_broken", reason=reason, unanswered=len(messages) - len(verdicts))
+            unreachable = Verdict(Outcome.UNREACHABLE, reason)
+            return [verdicts.get(message.seq, unreachable) for message in messages]
+        return [verdicts[message.seq] for message in messages]
+
+    def probe(self) -> None:
+        """Asks for a method that no gateway has: any answer shows that requests are being answered."""
+        try:
+            connection = self._connected()
+            connection.sendall(_line("probe", "relay_probe", None))
+            self._read_answer(time.monotonic() + ANSWER_SECONDS)
+        except (_BrokenError, OSError) as error:
+            self.close()
+            raise GatewayUnreachableError(redact_reason(f"{self._path}: {error}")) from error
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._received.clear()
+
+    def _request(self, message: Message) -> tuple[str, bytes] | Verdict:
+        if message.topic != self._topic:
+            return Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {message.topic!r}; the socket cannot carry it")
+        try:
+            params = json.loads(message.payload)
+        except (ValueError, RecursionError) as error:
+            return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
+        self._last_id += 1
+        line = _line(str(self._last_id), METHOD, params)
+        if len(line) > MAX_LINE:
+            return Verdict(Outcome.REFUSED_FOR_GOOD, f"the request has {len(line)} bytes, more than {MAX_LINE}")
+        return str(self._last_id), line
+
+    def _exchange(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
+        flight.fill_window()
+        if not flight.awaited:
+            return
+        connection = self._connected()
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while flight.awaited:
+            # Reads while it sends: two sides that only send to each other would wait for ever.
+            readable, writable, _ = select.select(
+                [connection], [connection] if flight.outgoing else [], [], max(0.0, deadline - time.monotonic())
+            )
+            if not readable and not writable:
+                raise _BrokenError(f"no answer within {ANSWER_SECONDS:.0f} s")
+            if writable:
+                del flight.outgoing[: connection.send(flight.outgoing)]
+            if readable:
+                self._receive(connection)
+                for answer in self._answers():
+                    _judge(answer, flight.awaited, verdicts)
+                    deadline = time.monotonic() + ANSWER_SECONDS
+                flight.fill_window()
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(CONNECT_SECONDS)
+                connection.connect(str(self._path))
+            except OSError:
+                connection.close()
+                raise
+            connection.settimeout(ANSWER_SECONDS)
+            self._socket = connection
+        return self._socket
+
+    def _receive(self, connection: socket.socket) -> None:
+        data = connection.recv(2**18)
+        if not data:
+            raise _BrokenError("the gateway closed the connection before it had answered")
+        self._received += data
+        if len(self._received) > MAX_ANSWER and b"\n" not in self._received:
+            raise _BrokenError(f"an answer longer than {MAX_ANSWER} bytes")
+
+    def _answers(self) -> list[bytes]:
+        *whole, rest = bytes(self._received).split(b"\n")
+        self._received[:] = rest
+        return whole
+
+    def _read_answer(self, deadline: float) -> None:
+        connection = self._connected()
+        while not self._answers():
+            readable, _, _ = select.select([connection], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise _BrokenError(f"no answer within {ANSWER_SECONDS:.0f} s")
+            self._receive(connection)
+
+
+def _line(request_id: str, method: str, params: object) -> bytes:
+    """One request. ASCII only: the real gateway decodes each packet by itself and breaks characters that are split."""
+    return json.dumps({"id": request_id, "method": method, "params": params}, separators=(",", ":")).encode() + b"\n"
+
+
+def _judge(line: bytes, awaited: dict[str, Message], verdicts: dict[int, Verdict]) -> None:
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        raise _BrokenError("an answer that is not JSON") from None
+    if not isinstance(answer, dict):
+        raise _BrokenError("an answer that is no object")
+    # Some servers answer with the id as a number.
+    message = awaited.pop(str(answer.get("id")), None)
+    if message is None:
+        raise _BrokenError(f"an answer to nothing that was asked: {answer.get('error') or 'a wrong id'}")
+    verdicts[message.seq] = _verdict(answer, message)
+
+
+def _verdict(answer: dict[str, object], message: Message) -> Verdict:
+    result, error = answer.get("result"), answer.get("error")
+    match result, error:
+        case {"id": invite_id}, None if invite_id == message.key:
+            return DELIVERED
+        case _, str() if FOREIGN_KEY in error:
+            return Verdict(Outcome.REFUSED_FOR_NOW, error)
+        case _, str() if error.startswith(INVALID_PARAMS):
+            return Verdict(Outcome.REFUSED_FOR_GOOD, error)
+        case _, str():
+            # A locked store, or a method it does not know yet: it, not the message, is the trouble.
+            return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {error}")
+        case _:
+            raise _BrokenError("an answer with neither this invite's id nor an error")

@@ -1,0 +1,84 @@
+"""Talking to a gateway's socket as clients do, byte by byte."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import CONTACT, Stores
+
+METHOD = "mirror_invite_create"
+
+
+@contextmanager
+def gateway(stores: Stores, **env: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A real `relay gateway` process, from when it listens; ended by SIGTERM."""
+    command = [sys.executable, "-m", "cli", "gateway", "--listen", url(stores), "--db", stores.mirror_url]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"RELAY_LOG_FORMAT": "json"} | env)
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        assert json.loads(line)["event"] == "listening", line + process.stderr.read()
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def path(stores: Stores) -> Path:
+    return stores.folder / "s" / "g.sock"
+
+
+def url(stores: Stores) -> str:
+    return f"unix://{path(stores)}"
+
+
+def connect(stores: Stores) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.settimeout(20)
+    client.connect(str(path(stores)))
+    return client
+
+
+def params(**other: Any) -> dict[str, Any]:
+    """An invite as the real gateway was given it."""
+    return {
+        "id": "inv-1",
+        "sourceChannel": "telegram",
+        "tokenHash": "9f" * 32,
+        "maxUses": 1,
+        "useCount": 0,
+        "expiresAt": 1_795_999_999_000,
+        "status": "active",
+        "inviteCodeHash": "8d" * 32,
+        "contactId": CONTACT,
+        "createdAt": 1_795_400_000_000,
+        "updatedAt": 1_795_400_000_000,
+    } | other
+
+
+def line(request_id: object = "1", method: object = METHOD, given: object = None) -> bytes:
+    request = {"id": request_id, "method": method, "params": params() if given is None else given}
+    return json.dumps(request).encode() + b"\n"
+
+
+def answers(client: socket.socket, count: int) -> list[dict[str, Any]]:
+    """The next ``count`` answers, in order."""
+    received = b""
+    while received.count(b"\n") < count:
+        data = client.recv(65536)
+        assert data, f"closed after {received!r}"
+        received += data
+    assert received.count(b"\n") == count
+    return [json.loads(one) for one in received.split(b"\n")[:-1]]
+
+
+def ask(stores: Stores, data: bytes, count: int = 1) -> list[dict[str, Any]]:
+    with connect(stores) as client:
+        client.sendall(data)
+        return answers(client, count)
