@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from gateway_store import upsert_contact
-from outbox import open_engine, reading, statements, writing
+from outbox import open_engine, reading, statements
 from relay.compare import Comparison, compare
 from relay.console import Printer
 from relay.errors import UnrepairedError
@@ -64,46 +65,44 @@ def latency(seconds: list[float]) -> dict[str, str]:
 
 
 def _tell(folder: Path, printer: Printer) -> dict[str, Any]:
-    settings = Settings(
-        assistant_db=f"sqlite:///{folder / 'assistant.db'}", gateway=f"sqlite:///{folder / 'gateway.db'}"
-    )
+    stores = Settings(assistant_db=f"sqlite:///{folder / 'assistant.db'}", gateway=f"sqlite:///{folder / 'gateway.db'}")
+    wired = stores.model_copy(update={"gateway": f"unix://{folder / 'socket' / 'gateway.sock'}"})
     log = folder / "relay.log"
-    init_stores(settings)
+    init_stores(stores)
     with ExitStack() as stack:
-        source, mirror = (open_engine(url, create=False) for url in (settings.assistant_db, settings.gateway))
+        source, mirror = (open_engine(url, create=False) for url in (stores.assistant_db, stores.gateway))
         stack.callback(source.dispose)
         stack.callback(mirror.dispose)
         with Session(mirror) as session, session.begin():
             upsert_contact(session, id=CONTACT, display_name="Demo")
-        daemon = stack.enter_context(_daemon(settings))
+        daemon = stack.enter_context(_daemon(stores))
         # The first calls compile statements and open connections; they would only blur the figures.
         warmed_up = len(daemon.create()[0])
 
-        printer.say("1. A relay runs, the gateway is up; the daemon creates invites.")
-        with _relay(settings, log):
-            first, up = daemon.create()
-            _until_drained(source, log)
+        printer.say("1. A gateway serves its socket, a relay runs; the daemon creates invites.")
+        with _relay(wired, log):
+            with _gateway(wired, stores, log) as gateway:
+                first, up = daemon.create()
+                _until_drained(source, log)
 
-            printer.say("2. The gateway is wedged: something holds its write lock. The daemon goes on, unaware.")
-            with writing(mirror):
+                printer.say("2. The gateway is wedged: stopped in its tracks. The daemon goes on, unaware.")
+                gateway.send_signal(signal.SIGSTOP)
                 second, wedged = daemon.create()
                 used = daemon.ask(use=first[:40])["changed"]
                 revoked = daemon.ask(revoke=first[40:80] + second[:20])["changed"]
 
-            printer.say("3. The gateway's store is gone, and then the relay is killed with SIGKILL.")
-            mirror.dispose()
-            _move(folder / "gateway.db", folder / "away.db")
+                printer.say("3. The gateway is killed with SIGKILL, and later the relay too.")
+                gateway.kill()
             third, absent = daemon.create()
         waiting = _waiting(source)
 
-        printer.say("4. The gateway's store is back, and another relay is started.")
-        _move(folder / "away.db", folder / "gateway.db")
+        printer.say("4. Another gateway and another relay are started.")
         started = time.perf_counter()
-        with _relay(settings, log):
+        with _gateway(wired, stores, log), _relay(wired, log):
             _until_drained(source, log)
             drained = time.perf_counter() - started
             printer.say("5. Every row is replayed: nothing that was used or revoked may open again.")
-            _command(settings, "replay", "--all")
+            _command(wired, "replay", "--all")
             _until_drained(source, log)
         return {
             "invites_created": warmed_up + len(first) + len(second) + len(third),
@@ -113,7 +112,7 @@ def _tell(folder: Path, printer: Printer) -> dict[str, Any]:
             "create_invite_gateway_wedged": wedged,
             "create_invite_gateway_gone": absent,
             "messages_waiting_after_the_outage": waiting,
-            "drained_after_its_return_within": f"{drained:.2f} s, the new relay's start included",
+            "drained_after_their_return_within": f"{drained:.2f} s, the start of both processes included",
             **_outcome(source, mirror),
         }
 
@@ -146,14 +145,28 @@ def _daemon(settings: Settings) -> Iterator["Daemon"]:
 
 
 @contextmanager
-def _relay(settings: Settings, log: Path) -> Iterator[None]:
-    """`relay run` as operators start it, ended by SIGKILL; it probes often, so that the demo need not wait."""
+def _gateway(wired: Settings, stores: Settings, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """`relay gateway` as operators start it, ended by SIGKILL."""
+    with _process(["gateway", "--listen", wired.gateway, "--db", stores.gateway], wired, log) as process:
+        yield process
+
+
+@contextmanager
+def _relay(wired: Settings, log: Path) -> Iterator[None]:
+    """`relay run` as operators start it, ended by SIGKILL."""
+    with _process(["run"], wired, log):
+        yield
+
+
+@contextmanager
+def _process(arguments: list[str], settings: Settings, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    # Probes come often, so that the demo need not wait for the next one.
     environment = _environment(settings) | {"RELAY_PROBE_LONGEST": "0.5", "RELAY_LOG_FORMAT": "json"}
     with log.open("a") as lines:
-        command = [sys.executable, "-m", "cli", "run"]
+        command = [sys.executable, "-m", "cli", *arguments]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=lines, stderr=lines)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -184,14 +197,6 @@ def _until_drained(source: Engine, log: Path) -> None:
         if time.monotonic() > deadline:
             raise UnrepairedError(f"messages still wait; the relay said: {log.read_text()[-500:].strip()}")
         time.sleep(0.02)
-
-
-def _move(here: Path, there: Path) -> None:
-    """Moves a database with its write-ahead log, without which committed rows would be lost."""
-    for ending in ("", "-wal", "-shm"):
-        part = here.with_name(here.name + ending)
-        if part.exists():
-            part.rename(there.with_name(there.name + ending))
 
 
 def _pipes(process: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:

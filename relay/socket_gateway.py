@@ -50,9 +50,10 @@ class _Flight:
 class SocketGateway:
     """A gateway that serves its socket, ours or the real one. A lost answer is an unknown outcome: deliver again."""
 
-    def __init__(self, path: Path, topic: str) -> None:
+    def __init__(self, path: Path, topic: str, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._path = path
         self._topic = topic
+        self._answer_seconds = answer_seconds
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._last_id = 0
@@ -81,7 +82,7 @@ class SocketGateway:
         try:
             connection = self._connected()
             connection.sendall(_line("probe", "relay_probe", None))
-            self._read_answer(time.monotonic() + ANSWER_SECONDS)
+            self._read_answer(time.monotonic() + self._answer_seconds)
         except (_BrokenError, OSError) as error:
             self.close()
             raise GatewayUnreachableError(redact_reason(f"{self._path}: {error}")) from error
@@ -110,21 +111,21 @@ class SocketGateway:
         if not flight.awaited:
             return
         connection = self._connected()
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._answer_seconds
         while flight.awaited:
             # Reads while it sends: two sides that only send to each other would wait for ever.
             readable, writable, _ = select.select(
                 [connection], [connection] if flight.outgoing else [], [], max(0.0, deadline - time.monotonic())
             )
             if not readable and not writable:
-                raise _BrokenError(f"no answer within {ANSWER_SECONDS:.0f} s")
+                raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
             if writable:
                 del flight.outgoing[: connection.send(flight.outgoing)]
             if readable:
                 self._receive(connection)
                 for answer in self._answers():
                     _judge(answer, flight.awaited, verdicts)
-                    deadline = time.monotonic() + ANSWER_SECONDS
+                    deadline = time.monotonic() + self._answer_seconds
                 flight.fill_window()
 
     def _connected(self) -> socket.socket:
@@ -136,7 +137,7 @@ class SocketGateway:
             except OSError:
                 connection.close()
                 raise
-            connection.settimeout(ANSWER_SECONDS)
+            connection.settimeout(self._answer_seconds)
             self._socket = connection
         return self._socket
 
@@ -158,7 +159,7 @@ class SocketGateway:
         while not self._answers():
             readable, _, _ = select.select([connection], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                raise _BrokenError(f"no answer within {ANSWER_SECONDS:.0f} s")
+                raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
             self._receive(connection)
 
 

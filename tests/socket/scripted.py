@@ -1,0 +1,77 @@
+"""A gateway whose every answer the test writes: a real socket, one connection after the other, in a thread."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Answer = Callable[[dict[str, Any]], bytes | None]
+"""The bytes to send for a request; None closes the connection instead."""
+
+
+class Scripted:
+    """What arrived, and how to answer it; a packet is decoded by itself, as the real gateway does."""
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[dict[str, Any]] = []
+        self.connections = 0
+        self.most_unanswered = 0
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with client:
+                self._talk(client)
+
+    def _talk(self, client: socket.socket) -> None:
+        text = ""
+        while data := client.recv(65536):
+            text += data.decode()
+            *whole, text = text.split("\n")
+            self.most_unanswered = max(self.most_unanswered, len(whole))
+            for line in whole:
+                request = json.loads(line)
+                self.requests.append(request)
+                answer = self.answer(request)
+                if answer is None:
+                    return
+                client.sendall(answer)
+
+
+@contextmanager
+def scripted(path: Path, answer: Answer) -> Iterator[Scripted]:
+    server = Scripted(path, answer)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def line(value: object) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def result(request: dict[str, Any]) -> bytes:
+    return line({"id": request["id"], "result": {"id": (request.get("params") or {}).get("id")}})
+
+
+def error(text: str) -> Answer:
+    return lambda request: line({"id": request["id"], "error": text})
