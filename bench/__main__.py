@@ -2,7 +2,7 @@
 
 import structlog
 
-from bench import creating, draining, idle, mirroring
+from bench import creating, draining, idle, mirroring, serving
 from relay.console import Printer
 
 
@@ -14,6 +14,7 @@ def main() -> None:
         ("creating invites", creating.measure),
         ("commit to mirrored", mirroring.measure),
         ("draining", draining.measure),
+        ("the socket", serving.measure),
         ("idling", idle.measure),
     ):
         printer.say(f"measuring: {name}")

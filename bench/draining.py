@@ -32,8 +32,8 @@ def measure() -> dict[str, str]:
             bare.append(MESSAGES / _seconds(lambda: _bare_loop(at)))
         with stage() as at:
             fill(at, MESSAGES)
-            ours.append(MESSAGES / _seconds(lambda: _drain(at)))
-            _must_be_drained(at)
+            ours.append(MESSAGES / _seconds(lambda: drain(at, at.settings.gateway)))
+            must_be_drained(at, MESSAGES)
     ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
     rate = statistics.median(ours)
     return {
@@ -57,9 +57,11 @@ def fill(at: Stage, count: int) -> None:
             enqueue_many(session, topic="invite.mirror", rows=rows, origin=Origin.LIVE)
 
 
-def _drain(at: Stage) -> None:
-    gateway = open_gateway(at.settings)
-    Worker(at.source, gateway, at.settings).run(until_empty=True)
+def drain(at: Stage, gateway_url: str) -> None:
+    """What `relay run --until-empty` does, in this process."""
+    settings = at.settings.model_copy(update={"gateway": gateway_url})
+    gateway = open_gateway(settings)
+    Worker(at.source, gateway, settings).run(until_empty=True)
     gateway.close()
 
 
@@ -91,11 +93,11 @@ def _first_payload(at: Stage) -> str:
         return str(connection.exec_driver_sql("SELECT payload FROM outbox_messages ORDER BY seq LIMIT 1").scalar_one())
 
 
-def _must_be_drained(at: Stage) -> None:
+def must_be_drained(at: Stage, wanted: int) -> None:
     with reading(at.mirror) as connection:
         found = connection.exec_driver_sql("SELECT count(*) FROM ingress_invites").scalar_one()
-    if found != MESSAGES:
-        raise RuntimeError(f"{found} of {MESSAGES} invites arrived")
+    if found != wanted:
+        raise RuntimeError(f"{found} of {wanted} invites arrived")
 
 
 def _seconds(work: Callable[[], None]) -> float:

@@ -32,6 +32,14 @@ class Stage:
     source: Engine
     mirror: Engine
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "RELAY_ASSISTANT_DB": self.settings.assistant_db,
+            "RELAY_GATEWAY": self.settings.gateway,
+            "RELAY_LOG_FORMAT": "json",
+        }
+
 
 @contextmanager
 def stage() -> Iterator[Stage]:
@@ -64,16 +72,9 @@ def daemon(at: Stage) -> Iterator[Daemon]:
 @contextmanager
 def relay(at: Stage) -> "Iterator[subprocess.Popen[str]]":
     """`relay run` from its word that it started to its end by SIGTERM."""
-    environment = {
-        "RELAY_ASSISTANT_DB": at.settings.assistant_db,
-        "RELAY_GATEWAY": at.settings.gateway,
-        "RELAY_LOG_FORMAT": "json",
-    }
     log = at.folder / "relay.log"
     with log.open("w") as lines:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "run"], env=os.environ | environment, text=True, stderr=lines
-        )
+        process = subprocess.Popen([sys.executable, "-m", "cli", "run"], env=at.environment, text=True, stderr=lines)
     try:
         _await_start(process, log)
         yield process

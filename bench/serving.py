@@ -1,0 +1,101 @@
+"""The gateway's socket: how fast a relay drains through it, and how long one request takes, beside a bare commit."""
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.draining import drain, fill, must_be_drained
+from bench.stage import CONTACT, Stage, event_of, stage
+
+MESSAGES = 20_000
+ROUNDS = 3
+REQUESTS = 500
+
+
+def measure() -> dict[str, str]:
+    """Median rate over the rounds; p50 and p99 of single requests, each durable before it is answered."""
+    rates, kept, fresh, commits = [], [], [], []
+    for _ in range(ROUNDS):
+        with stage() as at, _gateway(at) as path:
+            fill(at, MESSAGES)
+            started = time.perf_counter()
+            drain(at, f"unix://{path}")
+            rates.append(MESSAGES / (time.perf_counter() - started))
+            must_be_drained(at, MESSAGES)
+            with _connected(path) as client:
+                for number in range(REQUESTS):
+                    kept.append(_round_trip(client, f"kept-{number}"))
+                    commits.append(_bare_commit(at))
+            for number in range(REQUESTS):
+                started = time.perf_counter()
+                with _connected(path) as client:
+                    _round_trip(client, f"fresh-{number}")
+                fresh.append(time.perf_counter() - started)
+    return {
+        "drain through the socket": f"{statistics.median(rates):,.0f} invites/s",
+        "one request, kept connection: p50 / p99": _cuts(kept),
+        "one request, fresh connection: p50 / p99": _cuts(fresh),
+        "one bare commit beside them: p50 / p99": _cuts(commits),
+    }
+
+
+def _cuts(seconds: list[float]) -> str:
+    cut = statistics.quantiles(seconds, n=100)
+    return f"{cut[49] * 1000:.2f} / {cut[98] * 1000:.2f} ms"
+
+
+@contextmanager
+def _gateway(at: Stage) -> Iterator[Path]:
+    path = at.folder / "socket" / "gateway.sock"
+    command = [sys.executable, "-m", "cli", "gateway", "--listen", f"unix://{path}", "--db", at.settings.gateway]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=at.environment)
+    try:
+        if process.stderr is None or event_of(process.stderr.readline()) != "listening":
+            raise RuntimeError("the gateway does not listen")
+        yield path
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))
+        yield client
+
+
+def _round_trip(client: socket.socket, invite_id: str) -> float:
+    params = {
+        "id": invite_id,
+        "sourceChannel": "telegram",
+        "tokenHash": "0" * 64,
+        "maxUses": 1,
+        "useCount": 0,
+        "expiresAt": 1,
+        "status": "active",
+        "contactId": CONTACT,
+        "createdAt": 1,
+        "updatedAt": 1,
+    }
+    line = json.dumps({"id": "1", "method": "mirror_invite_create", "params": params}).encode() + b"\n"
+    started = time.perf_counter()
+    client.sendall(line)
+    answer = client.recv(4096)
+    took = time.perf_counter() - started
+    if b'"result"' not in answer:
+        raise RuntimeError(f"refused: {answer!r}")
+    return took
+
+
+def _bare_commit(at: Stage) -> float:
+    started = time.perf_counter()
+    with at.mirror.begin() as connection:
+        connection.exec_driver_sql("UPDATE contacts SET updated_at = updated_at + 1")
+    return time.perf_counter() - started
