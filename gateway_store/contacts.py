@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import CONTACTS
 from outbox.clock import now_ms
+
+
+_KNOWN = select(CONTACTS.c.id).where(CONTACTS.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +54,5 @@ def upsert_contact(
 
 def known_contacts(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Those of ``ids`` that are contacts here."""
-    return set(connection.execute(select(CONTACTS.c.id).where(CONTACTS.c.id.in_(sorted(set(ids))))).scalars())
+    wanted = sorted(set(ids))
+    return set(connection.execute(_KNOWN, {"ids": wanted}).scalars()) if wanted else set()

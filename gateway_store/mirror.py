@@ -26,6 +26,7 @@ Payload = str | Mapping[str, Any] | InvitePayload
 MAX_BATCH = 1_000
 
 _KEPT_APART = ("id", "contact_id")
+_INSERT = insert(INVITES)
 _ROW = update(INVITES).where(INVITES.c.id == bindparam("row_id"))
 _UPDATE = _ROW.values({name: bindparam(f"new_{name}") for name in COLUMNS if name not in _KEPT_APART})
 _MOVE = _ROW.values(contact_id=bindparam("new_contact_id"))
@@ -95,7 +96,7 @@ def _mirror(
     if first_created_at_wins:
         parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current: dict[str, Invite] = dict(stored)
-    contacts = known_contacts(connection, {one.contact_id for one in [*invites, *stored.values()]})
+    contacts = known_contacts(connection, {id_ for one in invites for id_ in _new_references(one, stored)})
     results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
     _write(session, stored, current)
     return results
@@ -111,6 +112,14 @@ def _parsed(payload: Payload) -> Invite | MirrorRefusedError:
         return parse_payload(payload)
     except MirrorRefusedError as refusal:
         return refusal
+
+
+def _new_references(incoming: Invite, stored: Mapping[str, Invite]) -> set[str]:
+    """Contacts that the merge may refer to and the table has not vouched for: none where the contact stays."""
+    known = stored.get(incoming.id)
+    if known is None:
+        return {incoming.contact_id}
+    return set() if known.contact_id == incoming.contact_id else {incoming.contact_id, known.contact_id}
 
 
 def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> MirrorOutcome | MirrorRefusedError:
@@ -135,7 +144,7 @@ def _write(session: Session, stored: Mapping[str, Invite], current: Mapping[str,
     # whose contact is gone.
     moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
     if new:
-        session.execute(insert(INVITES), new)
+        session.connection().execute(_INSERT, new)
     if changed:
         session.connection().execute(_UPDATE, [_new_values(invite) for invite in changed])
     if moved:

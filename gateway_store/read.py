@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import INVITES, Invite, invite_of
+
+_BY_IDS = select(INVITES).where(INVITES.c.id.in_(bindparam("ids", expanding=True)))
 
 Values = tuple[str | int | None, ...]
 
@@ -16,7 +18,7 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
 
 
 def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
-    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(sorted(set(ids)))))
+    rows = connection.execute(_BY_IDS, {"ids": sorted(set(ids))})
     return {invite.id: invite for invite in map(invite_of, rows)}
 
 
@@ -27,5 +29,5 @@ def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Va
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
-    rows = connection.execute(select(INVITES).where(INVITES.c.id.in_(ids)))
+    rows = connection.execute(_BY_IDS, {"ids": list(ids)})
     return {row.id: tuple(row) for row in rows}
