@@ -16,6 +16,8 @@ class Connection:
 
     socket: socket.socket
     lines: deque[bytes] = field(default_factory=deque)
+    waiting: int = 0
+    """Bytes in ``lines``."""
     unfinished: bytearray = field(default_factory=bytearray)
     unfinished_since: float | None = None
     unsent: bytearray = field(default_factory=bytearray)
@@ -45,11 +47,17 @@ class Connection:
             self.unfinished.clear()
             self.unfinished_since = None
             self.lines.extend(whole)
+            self.waiting += sum(map(len, whole))
         self.unfinished += rest
         if self.unfinished and self.unfinished_since is None:
             self.unfinished_since = now
         if len(self.unfinished) > MAX_LINE or any(len(line) > MAX_LINE for line in whole):
             self.broken = True
+
+    def next_line(self) -> bytes:
+        line = self.lines.popleft()
+        self.waiting -= len(line)
+        return line
 
     def reply(self, data: bytes) -> None:
         self.unsent += data
@@ -74,6 +82,11 @@ class Connection:
     @property
     def wants_read(self) -> bool:
         return not self.at_end and not self.lines and len(self.unsent) < MAX_UNSENT
+
+    @property
+    def held(self) -> int:
+        """The bytes that it makes the server keep."""
+        return len(self.unfinished) + self.waiting + len(self.unsent)
 
     @property
     def is_done(self) -> bool:

@@ -37,17 +37,21 @@ class SocketFile:
 
     def close(self) -> None:
         """Stops listening and removes the file, unless it is another's by now."""
-        mine = self._identity
-        self.socket.close()
         try:
             found = self.path.lstat()
-        except FileNotFoundError:
+            # While the socket is open nobody takes the file over, and no other file can be given its inode.
+            if (found.st_dev, found.st_ino) == self._identity:
+                self.path.unlink(missing_ok=True)
+        except OSError:
             return
-        if (found.st_dev, found.st_ino) == mine:
-            self.path.unlink(missing_ok=True)
+        finally:
+            self.socket.close()
 
     def _bind(self) -> socket.socket:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ListenError(f"cannot make the folder {self.path.parent}: {error.strerror}") from error
         with _locked(self.path.parent):
             _remove_stale(self.path)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

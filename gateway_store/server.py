@@ -14,9 +14,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from gateway_store.connection import Connection
+from gateway_store.connection import MAX_LINE, Connection
 from gateway_store.errors import MirrorRefusedError
-from gateway_store.listening import SocketFile, peer_uid
+from gateway_store.listening import ListenError, SocketFile, peer_uid
 from gateway_store.mirror import mirror_batch
 from gateway_store.wire import Request, error_reply, read_request, refusal_reply, result_reply
 from outbox.errors import DatabaseMissingError
@@ -26,11 +26,15 @@ MAX_CONNECTIONS = 256
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
 MAX_LINES_A_TURN = 128
-# All unfinished lines together; beyond it the longest one's connection is dropped.
-MAX_UNFINISHED = 64 * 2**20
+# Read, JSON can take twenty times its bytes, so that no turn reads much more than the longest line.
+MAX_BATCH_BYTES = MAX_LINE
+# Of all connections together; beyond it the one that holds most is dropped.
+MAX_HELD = 64 * 2**20
 LINE_DEADLINE_SECONDS = 5.0
 SEND_DEADLINE_SECONDS = 30.0
 LOOK_AROUND_SECONDS = 0.5
+# With the store locked, every batch that is left waits for it; then stopping must end.
+LAST_ANSWERS_SECONDS = 10.0
 LAST_WORDS_SECONDS = 2.0
 
 log = structlog.get_logger()
@@ -73,13 +77,16 @@ class Server:
                 self._accept()
             elif isinstance(key.data, Connection):
                 self._attend(key.data, events)
+        self._shed()
         self._answer()
 
     def _accept(self) -> None:
-        try:
-            client, _ = self.file.socket.accept()
-        except OSError:
-            return
+        """All who wait: a turn can take seconds, and the queue before the door is short."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._admit(self.file.socket.accept()[0])
+
+    def _admit(self, client: socket.socket) -> None:
         uid = peer_uid(client)
         if uid not in (os.geteuid(), 0):
             log.warning("connection_refused", reason="foreign user", uid=uid)
@@ -117,14 +124,16 @@ class Server:
             self._settle(connection)
 
     def _next_lines(self) -> Iterator[tuple[Connection, bytes]]:
-        taken = 0
+        taken = taken_bytes = 0
         for _ in range(len(self._asking)):
-            if taken >= MAX_BATCH:
+            if taken >= MAX_BATCH or taken_bytes >= MAX_BATCH_BYTES:
                 return
             connection = self._asking.popleft()
             for _ in range(min(MAX_LINES_A_TURN, len(connection.lines))):
+                line = connection.next_line()
                 taken += 1
-                yield connection, connection.lines.popleft()
+                taken_bytes += len(line)
+                yield connection, line
             if connection.lines:
                 self._asking.append(connection)
 
@@ -170,33 +179,57 @@ class Server:
     def _look_around(self) -> None:
         now = time.monotonic()
         for connection in list(self._connections):
+            if connection.unfinished and not connection.wants_read:
+                # The rest of its line may have come long ago; it is the server that does not look.
+                connection.unfinished_since = now
             if _is_late(connection.unfinished_since, now, LINE_DEADLINE_SECONDS) or _is_late(
                 connection.unsent_since, now, SEND_DEADLINE_SECONDS
             ):
                 log.warning("connection_dropped", reason="it stalled")
                 self._drop(connection)
-        while sum(len(one.unfinished) for one in self._connections) > MAX_UNFINISHED:
-            log.warning("connection_dropped", reason="all unfinished lines together are too long")
-            self._drop(max(self._connections, key=lambda one: len(one.unfinished)))
+        self._rebind_if_gone()
+
+    def _shed(self) -> None:
+        while sum(one.held for one in self._connections) > MAX_HELD:
+            log.warning("connection_dropped", reason="all connections together hold too much, and it holds most")
+            self._drop(max(self._connections, key=lambda one: one.held))
+
+    def _rebind_if_gone(self) -> None:
         old = self.file.socket
-        if self.file.rebind_if_gone():
-            log.warning("rebound", reason="the socket's file vanished", path=str(self.file.path))
-            self._selector.unregister(old)
-            self._selector.register(self.file.socket, selectors.EVENT_READ)
+        try:
+            if not self.file.rebind_if_gone():
+                return
+        except ListenError as error:
+            # Those who are connected are still served, and the next look may find the path free.
+            log.warning("not_rebound", reason=str(error))
+            return
+        log.warning("rebound", reason="the socket's file vanished", path=str(self.file.path))
+        self._selector.unregister(old)
+        self._selector.register(self.file.socket, selectors.EVENT_READ)
 
     def _say_goodbye(self) -> None:
         self.file.close()
-        deadline = time.monotonic() + LAST_WORDS_SECONDS
-        while self._asking:
+        deadline = time.monotonic() + LAST_ANSWERS_SECONDS
+        while self._asking and time.monotonic() < deadline:
             self._answer()
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):
-                connection.socket.settimeout(max(0.001, deadline - time.monotonic()))
-                connection.socket.sendall(connection.unsent)
-            self._drop(connection)
+        self._send_rest(time.monotonic() + LAST_WORDS_SECONDS)
         self._selector.close()
         for end in self._bell:
             end.close()
+
+    def _send_rest(self, deadline: float) -> None:
+        """To all at once: one that does not fetch its answers must not use up the others' time."""
+        with selectors.PollSelector() as selector:
+            for connection in self._connections:
+                selector.register(connection.socket, selectors.EVENT_WRITE, connection)
+            while self._connections and (left := deadline - time.monotonic()) > 0:
+                for key, _ in selector.select(left):
+                    key.data.write(time.monotonic())
+                    if key.data.broken or not key.data.unsent:
+                        selector.unregister(key.fileobj)
+                        self._drop(key.data)
+        for connection in list(self._connections):
+            self._drop(connection)
 
 
 def _is_late(since: float | None, now: float, limit: float) -> bool:

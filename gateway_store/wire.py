@@ -40,7 +40,7 @@ def read_request(line: bytes) -> Request | bytes | None:
     if not (_is_truthy(id_) and _is_truthy(method)):
         return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
     if method != METHOD:
-        return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else json.dumps(method)))
+        return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else _json(method)))
     try:
         return Request(id_, check_params(request.get("params")))
     except InvalidPayloadError as error:
@@ -48,11 +48,11 @@ def read_request(line: bytes) -> Request | bytes | None:
 
 
 def result_reply(id_: object, invite_id: str) -> bytes:
-    return _line({"id": id_, "result": {"id": invite_id}})
+    return _line(id_, "result", {"id": invite_id})
 
 
 def error_reply(id_: object, error: str) -> bytes:
-    return _line({"id": id_, "error": error})
+    return _line(id_, "error", error)
 
 
 def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
@@ -71,13 +71,17 @@ def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
     return error_reply(id_, INVALID_PARAMS + json.dumps(issues))
 
 
-def _line(reply: dict[str, Any]) -> bytes:
+def _line(id_: object, kind: str, value: object) -> bytes:
+    return f'{{"id":{_json(id_)},"{kind}":{_json(value)}}}\n'.encode()
+
+
+def _json(value: object) -> str:
+    """``null`` for what JSON has no word for: 1e400 is infinite once read, and what could just be read may be nested
+    too deeply to be written."""
     try:
-        text = json.dumps(reply, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        # An id such as 1e400 is infinite once read; JSON has no word for that but null.
-        text = json.dumps(reply | {"id": None}, separators=(",", ":"))
-    return text.encode() + b"\n"
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):
+        return "null"
 
 
 def _is_truthy(value: object) -> bool:

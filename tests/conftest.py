@@ -1,6 +1,7 @@
 """Real databases for every test: two SQLite files in a folder of its own, as the product sets them up."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,20 @@ def message_of(row: dict[str, Any]) -> Message:
     return Message(**{name: row[name] for name in names}, newer_dead_seq=None)
 
 
-@pytest.fixture
-def stores(tmp_path: Path) -> Iterator[Stores]:
-    source = open_engine(f"sqlite:///{tmp_path / 'assistant.db'}")
-    mirror = open_engine(f"sqlite:///{tmp_path / 'gateway.db'}")
+@contextmanager
+def both_stores(folder: Path) -> Iterator[Stores]:
+    source = open_engine(f"sqlite:///{folder / 'assistant.db'}")
+    mirror = open_engine(f"sqlite:///{folder / 'gateway.db'}")
     assistant_store.upgrade(source)
     gateway_store.upgrade(mirror)
-    made = Stores(tmp_path, source, mirror)
+    made = Stores(folder, source, mirror)
     made.add_contact(CONTACT)
     yield made
     source.dispose()
     mirror.dispose()
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    with both_stores(tmp_path) as made:
+        yield made

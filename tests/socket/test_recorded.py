@@ -3,23 +3,24 @@
 import base64
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Stores, rows
-from tests.socket.clients import answers, connect, gateway
+from tests.conftest import Stores, rows, write
+from tests.socket.clients import answers, connect
+from tests.socket.conftest import Served
 
 RECORDINGS = sorted(Path(__file__).with_name("wire").glob("*.json"))
 INVALID = "Invalid params: "
 
 
 @pytest.fixture
-def served(stores: Stores) -> Iterator[Stores]:
-    with gateway(stores):
-        yield stores
+def served(shared: Served) -> Stores:
+    """The recordings share ids, so each starts without rows."""
+    write(shared.stores.mirror, "DELETE FROM ingress_invites")
+    return shared.stores
 
 
 def paths(error: str) -> list[list[str]]:
