@@ -21,7 +21,7 @@ from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, Usa
 from relay.instants import parse_instant
 from relay.logs import configure_logs
 from relay.open import init_stores, open_existing, open_gateway, open_source, reaching
-from relay.replay import Replayed, count_selected, enqueue_selected, see_through
+from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.settings import Settings, load_settings
 from relay.status import read_status
 from relay.topics import Selection
@@ -166,7 +166,10 @@ def replay(
         ids=ids or None,
         only_dead=only_dead,
     )
+    if None not in (selection.since, selection.until) and selection.since >= selection.until:  # type: ignore[operator]
+        raise UsageError("--since must lie before --until; as given no row can match")
     source = open_source(run.settings)
+    refuse_unknown(source, ids)
     if dry_run:
         run.printer.record({"would_enqueue": count_selected(source, selection, limit)}, "Replay, dry run")
         return
@@ -266,8 +269,10 @@ def dead_retry(run: Run, seqs: tuple[int, ...], everything: bool) -> None:
     wanted = (row["seq"] for row in list_dead(source)) if everything else iter(seqs)
     revived = {seq: retry_dead(source, seq) for seq in wanted}
     run.printer.record({"retried": sum(revived.values())}, "Dead letters")
-    missed = [str(seq) for seq, count in revived.items() if not count]
-    if missed and not everything and not sum(revived.values()):
+    with reading(source) as connection:
+        dead_still = [seq for seq in revived if (show_message(connection, seq) or {}).get("state") != "pending"]
+    missed = [str(seq) for seq in dead_still]
+    if missed and not everything:
         raise UnrepairedError(f"not dead: {', '.join(missed)}; see `relay dead list`")
 
 

@@ -54,7 +54,7 @@ def stage() -> Iterator[Stage]:
 @contextmanager
 def daemon(at: Stage) -> Iterator[Daemon]:
     """A process that creates invites through the library, warmed up."""
-    command = [sys.executable, "-m", "relay.demo_daemon", at.settings.assistant_db]
+    command = [sys.executable, "-P", "-m", "relay.demo_daemon", at.settings.assistant_db]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         running = Daemon(process)
         running.ask(create=100, contact_id=CONTACT)
@@ -72,7 +72,7 @@ def relay(at: Stage) -> "Iterator[subprocess.Popen[str]]":
     log = at.folder / "relay.log"
     with log.open("w") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "run"], env=os.environ | environment, text=True, stderr=lines
+            [sys.executable, "-P", "-m", "cli", "run"], env=os.environ | environment, text=True, stderr=lines
         )
     try:
         _await_start(process, log)

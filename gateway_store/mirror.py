@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import bindparam, insert, update
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from gateway_store.contacts import known_contacts
@@ -66,7 +66,9 @@ def mirror_batch(session: Session, payloads: Sequence[Payload]) -> list[MirrorOu
     try:
         with session.begin_nested():
             return _mirror(session, payloads)
-    except (IntegrityError, DataError, InterfaceError, OverflowError):
+    except (IntegrityError, DataError, InterfaceError, OverflowError, OperationalError) as error:
+        if not _is_of_a_row(error):
+            raise
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
         return [_mirror_alone(session, payload) for payload in payloads]
 
@@ -75,9 +77,16 @@ def _mirror_alone(session: Session, payload: Payload) -> MirrorOutcome | MirrorR
     try:
         with session.begin_nested():
             return _mirror(session, [payload])[0]
-    except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
+    except (IntegrityError, DataError, InterfaceError, OverflowError, OperationalError) as error:
+        if not _is_of_a_row(error):
+            raise
         cause = getattr(error, "orig", None) or error
         return StoredRowError(f"the gateway's table refuses the row: {cause}")
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Trouble with one row, not with the store: SQLite reports stored text that is no UTF-8 as if it could not work."""
+    return not isinstance(error, OperationalError) or "decode" in str(error.orig)
 
 
 def _mirror(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:

@@ -140,7 +140,7 @@ def _outcome(source: Engine, mirror: Engine) -> dict[str, Any]:
 
 @contextmanager
 def _daemon(settings: Settings) -> Iterator["Daemon"]:
-    command = [sys.executable, "-m", "relay.demo_daemon", settings.assistant_db]
+    command = [sys.executable, "-P", "-m", "relay.demo_daemon", settings.assistant_db]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Daemon(process)
 
@@ -150,7 +150,7 @@ def _relay(settings: Settings, log: Path) -> Iterator[None]:
     """`relay run` as operators start it, ended by SIGKILL; it probes often, so that the demo need not wait."""
     environment = _environment(settings) | {"RELAY_PROBE_LONGEST": "0.5", "RELAY_LOG_FORMAT": "json"}
     with log.open("a") as lines:
-        command = [sys.executable, "-m", "cli", "run"]
+        command = [sys.executable, "-P", "-m", "cli", "run"]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=lines, stderr=lines)
     try:
         yield
@@ -161,7 +161,7 @@ def _relay(settings: Settings, log: Path) -> Iterator[None]:
 
 def _command(settings: Settings, *arguments: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-P", "-m", "cli", *arguments],
         env=os.environ | _environment(settings),
         check=True,
         capture_output=True,

@@ -42,7 +42,7 @@ def schedule(
         look(False)
 
     def prune_old() -> None:
-        pruned = prune(outbox, settings.retention)
+        pruned = prune(outbox, settings.retention, lambda: not stop.is_set())
         if pruned:
             log.info("pruned", count=pruned)
 

@@ -1,7 +1,7 @@
 """Replay: the current rows enqueued again, then seen through to the gateway."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from outbox import State, read_only, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import live_relays
-from relay.errors import InterruptedRelayError, UnreachableError
+from relay.errors import InterruptedRelayError, UnreachableError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.settings import Settings
 from relay.topics import INVITES, Selection, Topic
@@ -55,6 +55,14 @@ def count_selected(source: Engine, selection: Selection, limit: int | None, topi
     return found if limit is None else min(found, limit)
 
 
+def refuse_unknown(source: Engine, ids: Sequence[str], topic: Topic = INVITES) -> None:
+    """Raises `UsageError` for an id that the assistant's store does not have."""
+    with reading(source) as connection:
+        unknown = sorted(set(ids) - topic.source.by_id(connection, ids).keys())
+    if unknown:
+        raise UsageError(f"the assistant's store has no invite {', '.join(unknown)}")
+
+
 def enqueue_selected(
     source: Engine,
     selection: Selection,
@@ -74,6 +82,8 @@ def enqueue_selected(
     after = ""
     while limit is None or done.enqueued < limit:
         wanted = page if limit is None else min(page, limit - done.enqueued)
+        if rate is not None and done.enqueued:
+            threading.Event().wait(page / rate)
         with Session(source) as session, session.begin():
             before = statements.newest_seq(session)
             ids = topic.replay_page(session, selection, after=after, limit=wanted)
@@ -86,8 +96,6 @@ def enqueue_selected(
             progress(done)
         if len(ids) < wanted:
             break
-        if rate is not None:
-            threading.Event().wait(len(ids) / rate)
     return done
 
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from tenacity import sleep_using_event
 
 from outbox import DatabaseMissingError, Outcome, reading, statements
 from outbox.clock import now_ms
@@ -52,9 +51,9 @@ class Worker:
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
         """
         leases = Leases(self.outbox, self.settings.lease)
-        drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep_using_event(self._stop))
         with WakeListener(sqlite_path(self.outbox), leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener)
+            drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep=listener.wait)
 
             def look(balance: bool) -> None:
                 if balance:
@@ -75,7 +74,10 @@ class Worker:
 
     def _loop(self, drain: Drain, listener: WakeListener, until_empty: bool) -> None:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
-        while not self._stop.is_set():
+        while not self.interrupted:
+            if trouble.is_open and trouble.seconds_to_probe() > 0:
+                listener.wait(trouble.seconds_to_probe())
+                continue
             try:
                 wait = self._turn(drain, breaker)
                 if until_empty:
@@ -94,7 +96,7 @@ class Worker:
                 raise UnreachableError(
                     f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"
                 )
-            if not self._stop.is_set():
+            if not self.interrupted:
                 listener.wait(wait)
 
     def _turn(self, drain: Drain, breaker: Breaker) -> float | None:
@@ -107,7 +109,7 @@ class Worker:
                 self.gateway.probe()
             except GatewayUnreachableError as error:
                 return _opened(breaker, str(error))
-        while not self._stop.is_set():
+        while not self.interrupted:
             settled = drain.batch()
             unreachable = next((one for one in settled if one.verdict.outcome is Outcome.UNREACHABLE), None)
             if unreachable is not None:
@@ -151,8 +153,8 @@ class Worker:
     @contextmanager
     def _signals(self, listener: WakeListener) -> Iterator[None]:
         def stop(*_: object) -> None:
+            # No lock may be taken here: the code that was interrupted may hold it.
             self.interrupted = True
-            self._stop.set()
             listener.set()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
