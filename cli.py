@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from outbox.clock import now_ms
-from outbox.dead import list_dead, retry_dead, show_message
+from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
 from outbox.engine import reading
 from outbox.prune import prune as prune_outbox
 from outbox.redact import redact
@@ -26,6 +26,9 @@ from relay.settings import Settings, load_settings
 from relay.status import read_status
 from relay.topics import Selection
 from relay.worker import Worker
+
+MOST_ROWS_A_SECOND = 1_000_000
+UNSETTLED = ("pending", "retrying")
 
 
 class ReportingGroup(click.Group):
@@ -157,6 +160,8 @@ def replay(
     no_wait: bool,
 ) -> None:
     """Enqueue the current rows again, to repair drift, and see them delivered."""
+    if rate is not None and not rate < MOST_ROWS_A_SECOND:
+        raise UsageError(f"--rate must be a number below {MOST_ROWS_A_SECOND}")
     narrowed = since is not None or until is not None or bool(ids) or only_dead
     if narrowed == everything:
         raise UsageError("say which rows: --since T, --until T, --id ID or --dead, or else --all")
@@ -266,13 +271,15 @@ def dead_retry(run: Run, seqs: tuple[int, ...], everything: bool) -> None:
     if bool(seqs) == everything:
         raise UsageError("name the messages to retry, or give --all")
     source = open_source(run.settings)
-    wanted = (row["seq"] for row in list_dead(source)) if everything else iter(seqs)
-    revived = {seq: retry_dead(source, seq) for seq in wanted}
-    run.printer.record({"retried": sum(revived.values())}, "Dead letters")
+    if everything:
+        run.printer.record({"retried": retry_all_dead(source)}, "Dead letters")
+        return
+    revived = sum(retry_dead(source, seq) for seq in seqs)
+    run.printer.record({"retried": revived}, "Dead letters")
     with reading(source) as connection:
-        dead_still = [seq for seq in revived if (show_message(connection, seq) or {}).get("state") != "pending"]
-    missed = [str(seq) for seq in dead_still]
-    if missed and not everything:
+        states = {seq: (show_message(connection, seq) or {}).get("state") for seq in seqs}
+    missed = [str(seq) for seq, state in states.items() if not revived or state not in UNSETTLED]
+    if missed:
         raise UnrepairedError(f"not dead: {', '.join(missed)}; see `relay dead list`")
 
 

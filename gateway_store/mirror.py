@@ -10,15 +10,15 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import bindparam, insert, update
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
 from sqlalchemy.orm import Session
 
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
 from gateway_store.invite import COLUMNS, INVITES, Invite, values_of
-from gateway_store.merge import merge
+from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
-from gateway_store.read import invites_of
+from gateway_store.read import closed_before, invites_of
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
@@ -66,9 +66,7 @@ def mirror_batch(session: Session, payloads: Sequence[Payload]) -> list[MirrorOu
     try:
         with session.begin_nested():
             return _mirror(session, payloads)
-    except (IntegrityError, DataError, InterfaceError, OverflowError, OperationalError) as error:
-        if not _is_of_a_row(error):
-            raise
+    except (IntegrityError, DataError, InterfaceError, OverflowError):
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
         return [_mirror_alone(session, payload) for payload in payloads]
 
@@ -77,16 +75,9 @@ def _mirror_alone(session: Session, payload: Payload) -> MirrorOutcome | MirrorR
     try:
         with session.begin_nested():
             return _mirror(session, [payload])[0]
-    except (IntegrityError, DataError, InterfaceError, OverflowError, OperationalError) as error:
-        if not _is_of_a_row(error):
-            raise
+    except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
         cause = getattr(error, "orig", None) or error
         return StoredRowError(f"the gateway's table refuses the row: {cause}")
-
-
-def _is_of_a_row(error: Exception) -> bool:
-    """Trouble with one row, not with the store: SQLite reports stored text that is no UTF-8 as if it could not work."""
-    return not isinstance(error, OperationalError) or "decode" in str(error.orig)
 
 
 def _mirror(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome | MirrorRefusedError]:
@@ -96,7 +87,11 @@ def _mirror(session: Session, payloads: Sequence[Payload]) -> list[MirrorOutcome
     stored = invites_of(connection, (invite.id for invite in invites))
     current: dict[str, Invite] = dict(stored)
     contacts = known_contacts(connection, {one.contact_id for one in [*invites, *stored.values()]})
-    results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
+    closed = closed_before(connection, (one.id for one in invites if one.id not in stored))
+    results = [
+        one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, _still_closed(one, closed))
+        for one in parsed
+    ]
     _write(session, stored, current)
     return results
 
@@ -106,6 +101,10 @@ def _parsed(payload: Payload) -> Invite | MirrorRefusedError:
         return parse_payload(payload)
     except MirrorRefusedError as refusal:
         return refusal
+
+
+def _still_closed(incoming: Invite, closed: Mapping[str, tuple[str, int]]) -> Invite:
+    return at_least(incoming, *closed[incoming.id]) if incoming.id in closed else incoming
 
 
 def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> MirrorOutcome | MirrorRefusedError:

@@ -1,6 +1,7 @@
 """Replay: the current rows enqueued again, then seen through to the gateway."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from outbox import State, read_only, reading, statements
 from outbox.clock import now_ms
+from outbox.engine import let_others_write
 from outbox.leases import live_relays
 from relay.errors import InterruptedRelayError, UnreachableError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
@@ -81,6 +83,7 @@ def enqueue_selected(
     page = PAGE if rate is None else max(1, min(PAGE, int(rate)))
     after = ""
     while limit is None or done.enqueued < limit:
+        started = time.monotonic()
         wanted = page if limit is None else min(page, limit - done.enqueued)
         if rate is not None and done.enqueued:
             threading.Event().wait(page / rate)
@@ -96,6 +99,7 @@ def enqueue_selected(
             progress(done)
         if len(ids) < wanted:
             break
+        let_others_write(time.monotonic() - started)
     return done
 
 

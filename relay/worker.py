@@ -22,7 +22,7 @@ from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import UnreachableError
 from relay.gateway import Gateway, GatewayUnreachableError
-from relay.periodic import schedule
+from relay.periodic import Periodic, schedule, wall_ahead_of_monotonic
 from relay.settings import Settings
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
@@ -60,19 +60,19 @@ class Worker:
                     self._unbalanced.set()
                 listener.set()
 
-            scheduler = schedule(self.settings, self.outbox, leases, look, self._stop)
+            periodic = schedule(self.settings, self.outbox, leases, look, self._stop)
             look(True)
-            scheduler.start()
+            periodic.start()
             log.info("started", relay=leases.owner)
             try:
-                self._loop(drain, listener, until_empty)
+                self._loop(drain, listener, periodic, until_empty)
             finally:
                 self._stop.set()
-                scheduler.shutdown()
+                periodic.shutdown()
                 _release(leases)
                 log.info("stopped", relay=leases.owner)
 
-    def _loop(self, drain: Drain, listener: WakeListener, until_empty: bool) -> None:
+    def _loop(self, drain: Drain, listener: WakeListener, periodic: Periodic, until_empty: bool) -> None:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
         while not self.interrupted:
             if trouble.is_open and trouble.seconds_to_probe() > 0:
@@ -97,7 +97,10 @@ class Worker:
                     f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"
                 )
             if not self.interrupted:
-                listener.wait(wait)
+                # Bounded by a clock that nobody sets: the scheduler's stands still when the wall clock goes back.
+                longest = self.settings.poll_interval.total_seconds()
+                listener.wait(longest if wait is None else min(wait, longest))
+                periodic.follow_clock(wall_ahead_of_monotonic())
 
     def _turn(self, drain: Drain, breaker: Breaker) -> float | None:
         """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""
