@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from outbox.clock import now_ms
-from outbox.dead import list_dead, retry_dead, show_message
+from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
 from outbox.engine import reading
 from outbox.prune import prune as prune_outbox
 from outbox.redact import redact
@@ -21,12 +21,15 @@ from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, Usa
 from relay.instants import parse_instant
 from relay.logs import configure_logs
 from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching
-from relay.replay import Replayed, count_selected, enqueue_selected, see_through
+from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.serve import serve_gateway
 from relay.settings import Settings, load_settings
 from relay.status import read_status
 from relay.topics import Selection
 from relay.worker import Worker
+
+MOST_ROWS_A_SECOND = 1_000_000
+UNSETTLED = ("pending", "retrying")
 
 
 class ReportingGroup(click.Group):
@@ -158,6 +161,8 @@ def replay(
     no_wait: bool,
 ) -> None:
     """Enqueue the current rows again, to repair drift, and see them delivered."""
+    if rate is not None and not rate < MOST_ROWS_A_SECOND:
+        raise UsageError(f"--rate must be a number below {MOST_ROWS_A_SECOND}")
     narrowed = since is not None or until is not None or bool(ids) or only_dead
     if narrowed == everything:
         raise UsageError("say which rows: --since T, --until T, --id ID or --dead, or else --all")
@@ -167,7 +172,10 @@ def replay(
         ids=ids or None,
         only_dead=only_dead,
     )
+    if None not in (selection.since, selection.until) and selection.since >= selection.until:  # type: ignore[operator]
+        raise UsageError("--since must lie before --until; as given no row can match")
     source = open_source(run.settings)
+    refuse_unknown(source, ids)
     if dry_run:
         run.printer.record({"would_enqueue": count_selected(source, selection, limit)}, "Replay, dry run")
         return
@@ -264,11 +272,15 @@ def dead_retry(run: Run, seqs: tuple[int, ...], everything: bool) -> None:
     if bool(seqs) == everything:
         raise UsageError("name the messages to retry, or give --all")
     source = open_source(run.settings)
-    wanted = (row["seq"] for row in list_dead(source)) if everything else iter(seqs)
-    revived = {seq: retry_dead(source, seq) for seq in wanted}
-    run.printer.record({"retried": sum(revived.values())}, "Dead letters")
-    missed = [str(seq) for seq, count in revived.items() if not count]
-    if missed and not everything and not sum(revived.values()):
+    if everything:
+        run.printer.record({"retried": retry_all_dead(source)}, "Dead letters")
+        return
+    revived = sum(retry_dead(source, seq) for seq in seqs)
+    run.printer.record({"retried": revived}, "Dead letters")
+    with reading(source) as connection:
+        states = {seq: (show_message(connection, seq) or {}).get("state") for seq in seqs}
+    missed = [str(seq) for seq, state in states.items() if not revived or state not in UNSETTLED]
+    if missed:
         raise UnrepairedError(f"not dead: {', '.join(missed)}; see `relay dead list`")
 
 

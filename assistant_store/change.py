@@ -9,6 +9,7 @@ from assistant_store.invite import INVITES, Invite, Status, invite_of
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import refuse_unstorable
 from outbox.clock import now_ms
+from outbox.enqueue import with_its_message
 
 _C = INVITES.c
 
@@ -55,14 +56,15 @@ def _change_active(
 ) -> Invite | None:
     # Grows strictly even when the clock steps back: it is the version by which an older message gives way.
     newer = case((_C.updated_at >= now, _C.updated_at + 1), else_=now)
-    row = session.execute(
-        update(INVITES)
-        .where(_C.id == invite_id, _C.status == Status.ACTIVE.value, *conditions)
-        .values({**values, _C.updated_at: newer})
-        .returning(*_C)
-    ).one_or_none()
-    if row is None:
-        return None
-    invite = invite_of(row)
-    enqueue_invites(session, [invite])
+    with with_its_message(session):
+        row = session.execute(
+            update(INVITES)
+            .where(_C.id == invite_id, _C.status == Status.ACTIVE.value, *conditions)
+            .values({**values, _C.updated_at: newer})
+            .returning(*_C)
+        ).one_or_none()
+        if row is None:
+            return None
+        invite = invite_of(row)
+        enqueue_invites(session, [invite])
     return invite

@@ -12,6 +12,7 @@ from assistant_store.mirror import enqueue_invites
 from assistant_store.request import LARGEST_INTEGER, checked_request
 from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
 from outbox.clock import now_ms
+from outbox.enqueue import with_its_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def create_invite(
         created_at=now,
         updated_at=now,
     )
-    session.execute(insert(INVITES), [values_of(invite)])
-    enqueue_invites(session, [invite])
+    with with_its_message(session):
+        session.execute(insert(INVITES), [values_of(invite)])
+        enqueue_invites(session, [invite])
     return CreatedInvite(invite=invite, raw_token=None if request.is_voice else token, code=code)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Row, Table, Text
+from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
 
 TABLE = "assistant_ingress_invites"
 
@@ -76,7 +76,6 @@ INVITES = Table(
         for name in COLUMNS
     ),
 )
-TOKEN_INDEX = Index(f"ix_{TABLE}_token_hash", INVITES.c.token_hash)
 
 
 def values_of(invite: Invite) -> dict[str, str | int | None]:

@@ -4,17 +4,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-import outbox
-from outbox.migrate import run_migrations
+import outbox.migrate
+from outbox.migrate import Scripts, run_migrations
 
-VERSION_TABLE = "assistant_store_schema_version"
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "assistant_store_schema_version")
 
 
 def upgrade(engine: Engine) -> None:
     """Creates or upgrades the daemon's tables; twice is harmless. An existing invite table is left untouched.
 
-    Raises `outbox.SchemaRefusedError` where that table, or one with a name of the outbox's, is of no known shape; it
-    is then as it was.
+    Raises `outbox.SchemaRefusedError`, with nothing changed, where that table, or one with a name of the outbox's, is
+    of no known shape.
     """
-    run_migrations(engine, Path(__file__).parent / "migrations", VERSION_TABLE)
-    outbox.upgrade(engine)
+    run_migrations(engine, SCRIPTS, outbox.migrate.SCRIPTS)

@@ -53,7 +53,7 @@ def _cuts(seconds: list[float]) -> str:
 @contextmanager
 def _gateway(at: Stage) -> Iterator[Path]:
     path = at.folder / "socket" / "gateway.sock"
-    command = [sys.executable, "-m", "cli", "gateway", "--listen", f"unix://{path}", "--db", at.settings.gateway]
+    command = [sys.executable, "-P", "-m", "cli", "gateway", "--listen", f"unix://{path}", "--db", at.settings.gateway]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=at.environment)
     try:
         if process.stderr is None or event_of(process.stderr.readline()) != "listening":

@@ -62,7 +62,7 @@ def stage() -> Iterator[Stage]:
 @contextmanager
 def daemon(at: Stage) -> Iterator[Daemon]:
     """A process that creates invites through the library, warmed up."""
-    command = [sys.executable, "-m", "relay.demo_daemon", at.settings.assistant_db]
+    command = [sys.executable, "-P", "-m", "relay.demo_daemon", at.settings.assistant_db]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         running = Daemon(process)
         running.ask(create=100, contact_id=CONTACT)
@@ -74,7 +74,9 @@ def relay(at: Stage) -> "Iterator[subprocess.Popen[str]]":
     """`relay run` from its word that it started to its end by SIGTERM."""
     log = at.folder / "relay.log"
     with log.open("w") as lines:
-        process = subprocess.Popen([sys.executable, "-m", "cli", "run"], env=at.environment, text=True, stderr=lines)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", "run"], env=at.environment, text=True, stderr=lines
+        )
     try:
         _await_start(process, log)
         yield process

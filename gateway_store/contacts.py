@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from gateway_store.invite import CONTACTS
 from outbox.clock import now_ms
 
-
 _KNOWN = select(CONTACTS.c.id).where(CONTACTS.c.id.in_(bindparam("ids", expanding=True)))
 
 

@@ -22,6 +22,8 @@ class SocketFile:
 
     def __init__(self, path: Path) -> None:
         """Binds, taking over a file that nobody listens on; `ListenError` where it must not or cannot."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            raise ListenError("serving the socket needs Linux, whose kernel names the user at the other end")
         if len(os.fsencode(path)) > MAX_PATH_BYTES:
             raise ListenError(f"{path} is longer than the {MAX_PATH_BYTES} bytes that a socket's path may have")
         self.path = path

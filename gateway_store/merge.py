@@ -57,6 +57,14 @@ def merge(stored: Invite, incoming: Invite) -> Invite:
     )
 
 
+def at_least(incoming: Invite, status: str, use_count: int) -> Invite:
+    """``incoming``, no more open than it was when its row was deleted."""
+    if RANK.get(status, 0) > _rank(incoming) or use_count > incoming.use_count:
+        kept = max(status, incoming.status, key=lambda one: RANK.get(one, 0))
+        return replace(incoming, status=kept, use_count=max(use_count, incoming.use_count))
+    return incoming
+
+
 def _rank(invite: Invite) -> int:
     try:
         return RANK[invite.status]

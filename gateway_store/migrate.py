@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from outbox.migrate import run_migrations
+from outbox.migrate import Scripts, run_migrations
 
-VERSION_TABLE = "gateway_store_schema_version"
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "gateway_store_schema_version")
 
 
 def upgrade(engine: Engine) -> None:
@@ -14,4 +14,4 @@ def upgrade(engine: Engine) -> None:
 
     Raises `outbox.SchemaRefusedError`, with nothing changed, where the tables that exist are of no known shape.
     """
-    run_migrations(engine, Path(__file__).parent / "migrations", VERSION_TABLE)
+    run_migrations(engine, SCRIPTS)

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
 from gateway_store.invite import COLUMNS, INVITES, Invite, values_of
-from gateway_store.merge import merge
+from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
-from gateway_store.read import invites_of
+from gateway_store.read import closed_before, invites_of
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
@@ -97,7 +97,11 @@ def _mirror(
         parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current: dict[str, Invite] = dict(stored)
     contacts = known_contacts(connection, {id_ for one in invites for id_ in _new_references(one, stored)})
-    results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
+    closed = closed_before(connection, (one.id for one in invites if one.id not in stored))
+    results = [
+        one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, _still_closed(one, closed))
+        for one in parsed
+    ]
     _write(session, stored, current)
     return results
 
@@ -120,6 +124,10 @@ def _new_references(incoming: Invite, stored: Mapping[str, Invite]) -> set[str]:
     if known is None:
         return {incoming.contact_id}
     return set() if known.contact_id == incoming.contact_id else {incoming.contact_id, known.contact_id}
+
+
+def _still_closed(incoming: Invite, closed: Mapping[str, tuple[str, int]]) -> Invite:
+    return at_least(incoming, *closed[incoming.id]) if incoming.id in closed else incoming
 
 
 def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> MirrorOutcome | MirrorRefusedError:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import INVITES, Invite, invite_of
+from gateway_store.invite import CLOSED, INVITES, Invite, invite_of
 
 _BY_IDS = select(INVITES).where(INVITES.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -20,6 +20,15 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
 def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
     rows = connection.execute(_BY_IDS, {"ids": sorted(set(ids))})
     return {invite.id: invite for invite in map(invite_of, rows)}
+
+
+def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Status and use count that invites had when they were deleted, of those that were not plainly active."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = connection.execute(select(CLOSED).where(CLOSED.c.id.in_(wanted)))
+    return {row.id: (row.status, row.use_count) for row in rows}
 
 
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:

@@ -1,5 +1,6 @@
 """Dead letters: given up on, kept, and made pending again by hand."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from outbox import statements
 from outbox.clock import now_ms
-from outbox.engine import reading, writing
+from outbox.engine import let_others_write, reading, writing
 
 _PAGE = 500
 
@@ -27,6 +28,21 @@ def list_dead(engine: Engine) -> Iterator[dict[str, Any]]:
 def show_message(connection: Connection, seq: int) -> dict[str, Any] | None:
     row = statements.message_by_seq(connection, seq)
     return None if row is None else dict(row)
+
+
+def retry_all_dead(engine: Engine) -> int:
+    """Makes every dead letter pending again, in small transactions with pauses; returns how many."""
+    total = 0
+    while True:
+        started = time.monotonic()
+        with writing(engine) as connection:
+            page = statements.dead_messages(connection, 0, _PAGE)
+            now = now_ms()
+            for row in page:
+                total += statements.revive_dead(connection, row["topic"], row["key"], now)
+        if len(page) < _PAGE:
+            return total
+        let_others_write(time.monotonic() - started)
 
 
 def retry_dead(engine: Engine, seq: int) -> int:

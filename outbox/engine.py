@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,9 +21,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from outbox.errors import DatabaseMissingError
 
 BUSY_TIMEOUT_SECONDS = 5.0
+LONGEST_LOOK_SECONDS = 0.11
 FIRST_SQLITE_WITHOUT_WAL_BUG = (3, 51, 3)
 
 _BEGIN = "sqlite_begin"
+_TEXT = partial(str, encoding="utf-8", errors="replace")
 
 
 def open_engine(
@@ -70,14 +72,19 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     engine.hide_parameters = True
 
     @event.listens_for(engine, "do_connect")
-    def secure_file(*_: object) -> None:
+    def secure_file(_dialect: object, record: ConnectionPoolEntry, *_: object) -> None:
         if path is not None:
             _create_private(path) if create else _must_exist(path)
+            make_private(path)
+        # Before connecting: should the file be replaced in between, the next checkout sees it.
+        record.info["file"] = file_identity(path)
 
     @event.listens_for(engine, "connect")
-    def set_up(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    def set_up(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         # The driver's own transaction control starts transactions late and deferred; ours begins them below.
         dbapi_connection.isolation_level = None
+        # One row with text that is no UTF-8 would else make every statement fail that meets it.
+        _driver(dbapi_connection).text_factory = _TEXT
         cursor = dbapi_connection.cursor()
         try:
             _use_wal(cursor)
@@ -85,7 +92,6 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
             cursor.execute("PRAGMA foreign_keys=ON")
         finally:
             cursor.close()
-        record.info["file"] = file_identity(path)
 
     @event.listens_for(engine, "checkout")
     def same_file(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
@@ -111,6 +117,15 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One consistent snapshot without the write lock. Keep it short: an open one stops checkpoints."""
     with read_only(engine).begin() as connection:
         yield connection
+
+
+def let_others_write(took_seconds: float) -> None:
+    """A pause between two long-ish writing transactions of one task, at least as long as the last of them took.
+
+    SQLite's lock is no queue: who waits for it looks again every 100 ms at worst, and a loop that takes it anew at once
+    would be there first each time, until the others' patience ends.
+    """
+    threading.Event().wait(max(LONGEST_LOOK_SECONDS, took_seconds))
 
 
 def read_only(engine: Engine) -> Engine:
@@ -158,6 +173,11 @@ def make_private(path: Path) -> None:
                 name.chmod(mode & 0o700)
         except (FileNotFoundError, PermissionError):
             continue
+
+
+def _driver(connection: Any) -> Any:
+    """The driver's own connection, under the adapter that SQLAlchemy puts around an asyncio driver's."""
+    return getattr(connection, "driver_connection", connection)
 
 
 def _sqlite_module() -> ModuleType:

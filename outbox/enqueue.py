@@ -1,6 +1,7 @@
 """Adding messages inside the caller's transaction, and the wake-up once that transaction has committed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import event
@@ -14,6 +15,21 @@ from outbox.message import Origin, shard_of
 from outbox.wake import wake
 
 _WAKE = "outbox_database_to_wake"
+
+
+@contextmanager
+def with_its_message(session: Session) -> Iterator[None]:
+    """What is written inside, a row and its message, stays or goes as one, even if the caller catches the error.
+
+    Without it a caller that catches `OutboxFullError` and goes on would commit the row alone.
+    """
+    connection = session.connection()
+    driver = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite" and not driver.in_transaction:  # type: ignore[union-attr]
+        # An engine that `configure_engine` has not seen: its driver would take the savepoint for the transaction.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    with connection.begin_nested():
+        yield
 
 
 def enqueue(

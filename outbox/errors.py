@@ -6,7 +6,7 @@ class OutboxError(Exception):
 
 
 class OutboxFullError(OutboxError):
-    """The limit of unsettled messages is reached; nothing was enqueued, and the caller's transaction is intact."""
+    """The limit of unsettled messages is reached: the change was not made, and the caller's transaction is intact."""
 
 
 class SchemaRefusedError(OutboxError):

@@ -17,7 +17,6 @@ from outbox.engine import reading, writing
 from outbox.message import SHARDS
 
 LONGEST_LEASE = timedelta(seconds=60)
-# Not longer than the lease of a relay as set up: one that froze must not keep its share after its leases ran out.
 SEEN_WITHIN = timedelta(seconds=15)
 FORGET_RELAYS_AFTER = timedelta(hours=1)
 
@@ -108,12 +107,15 @@ class Leases:
 
     def _plan(self, connection: Connection, now: int) -> "_Plan":
         known = [Relay(**row) for row in statements.relays(connection)]
-        alive = sorted({relay.id for relay in known if _is_alive(relay, now)} | {self.owner})
         # Its process is gone for certain, so waiting for its leases to run out would only add to the lag.
         killed = {relay.id for relay in known if not process_may_live(relay)}
         leased = {
             shard: (owner, token, expires_at) for shard, owner, token, expires_at in statements.leases(connection)
         }
+        # One that froze keeps its share of the shards no longer than its leases.
+        holding = {owner for owner, _, expires_at in leased.values() if not _lapsed(expires_at, now)}
+        seen = {relay.id for relay in known if abs(now - relay.seen_at) <= _ms(self.length)}
+        alive = sorted((holding | seen) - killed | {self.owner})
         held = self.tokens
         keep = {s: t for s, t in held.items() if s in leased and leased[s][1] == t}
         share = fair_share(self.owner, alive)

@@ -1,6 +1,7 @@
 """Runs a package's Alembic scripts in ONE transaction: killed at any moment, a database is as before or upgraded."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -11,16 +12,24 @@ from sqlalchemy import Connection, Engine, inspect, text
 from outbox.engine import make_private, sqlite_path
 from outbox.errors import SchemaRefusedError
 
-VERSION_TABLE = "outbox_schema_version"
+
+class Scripts(NamedTuple):
+    """A package's migrations, and the table that remembers which of them were run."""
+
+    folder: Path
+    version_table: str
+
+
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version")
 
 
 def upgrade(engine: Engine) -> None:
     """Creates or upgrades the outbox's tables; twice is harmless, two processes at once are harmless."""
-    run_migrations(engine, Path(__file__).parent / "migrations", VERSION_TABLE)
+    run_migrations(engine, SCRIPTS)
 
 
-def run_migrations(engine: Engine, scripts: Path, version_table: str) -> None:
-    """Brings ``engine``'s database to the newest of ``scripts``, remembered in ``version_table``, all or nothing.
+def run_migrations(engine: Engine, *parts: Scripts) -> None:
+    """Brings ``engine``'s database to the newest of each of ``parts``, all of them or none.
 
     The write lock is held from before the version is read, so a second process waits and then finds nothing to do.
     Raises `SchemaRefusedError` where a script refuses what it finds, or the database was upgraded by a later release.
@@ -34,7 +43,8 @@ def run_migrations(engine: Engine, scripts: Path, version_table: str) -> None:
         try:
             cursor.execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
-                _run(connection, scripts, version_table)
+                for part in parts:
+                    _run(connection, part)
         finally:
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.close()
@@ -42,14 +52,14 @@ def run_migrations(engine: Engine, scripts: Path, version_table: str) -> None:
         make_private(path)
 
 
-def _run(connection: Connection, scripts: Path, version_table: str) -> None:
-    directory = ScriptDirectory(str(scripts))
-    if _at_head(connection, directory, version_table):
+def _run(connection: Connection, part: Scripts) -> None:
+    directory = ScriptDirectory(str(part.folder))
+    if _at_head(connection, directory, part.version_table):
         return
     with EnvironmentContext(
         Config(), directory, fn=lambda revision, _context: directory._upgrade_revs("head", revision)
     ) as environment:
-        environment.configure(connection=connection, version_table=version_table)
+        environment.configure(connection=connection, version_table=part.version_table)
         try:
             environment.run_migrations()
         except CommandError as error:

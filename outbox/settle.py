@@ -79,15 +79,13 @@ def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> St
     message, verdict = judged.message, judged.verdict
     attempts = message.attempts + (0 if judged.counted else 1)
     reason = redact_reason(verdict.reason or "")
-    refused = {"seq": message.seq, "attempts": attempts, "reason": reason, "now": now}
+    which = {"seq": message.seq, "version": message.version, "enqueued_at": message.enqueued_at, "now": now}
+    refused = which | {"attempts": attempts, "reason": reason}
     match verdict.outcome:
         case Outcome.DELIVERED:
             # Attempts are refusals: one counted ahead of a delivery that went well was none.
-            settled = {"seq": message.seq, "now": now, "attempts": message.attempts - judged.counted}
-            writes.delivered.append(settled)
-            writes.superseding.append(
-                settled | {"topic": message.topic, "key": message.key, "version": message.version}
-            )
+            writes.delivered.append(which | {"attempts": message.attempts - judged.counted})
+            writes.superseding.append(which | {"topic": message.topic, "key": message.key})
             return State.DELIVERED
         case Outcome.REFUSED_FOR_NOW if now - message.enqueued_at >= policy.give_up_after / timedelta(milliseconds=1):
             refused["reason"] = redact_reason(f"given up after {policy.give_up_after}: {reason}")

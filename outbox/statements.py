@@ -117,12 +117,13 @@ def _messages(connection: Connection, statement: Any, values: Row, max_bytes: in
     return found
 
 
+# Settled by version and time too: in a database restored from a copy, a ``seq`` may have been given to another message.
 def mark_delivered(connection: Connection, rows: Sequence[Row]) -> None:
     _many(
         connection,
         """
         UPDATE outbox_messages SET state = 'delivered', settled_at = :now, attempts = :attempts
-        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
         """,
         rows,
     )
@@ -147,7 +148,7 @@ def mark_retrying(connection: Connection, rows: Sequence[Row]) -> None:
         """
         UPDATE outbox_messages
         SET state = 'retrying', attempts = :attempts, available_at = :available_at, last_error = :reason
-        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
         """,
         rows,
     )
@@ -158,7 +159,7 @@ def mark_dead(connection: Connection, rows: Sequence[Row]) -> None:
         connection,
         """
         UPDATE outbox_messages SET state = 'dead', attempts = :attempts, last_error = :reason, settled_at = :now
-        WHERE seq = :seq AND state IN ('pending', 'retrying')
+        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
         """,
         rows,
     )

@@ -98,13 +98,16 @@ def compare_ids(
 
 def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Comparison:
     """Compares the stores, logs each difference that no waiting message will repair, and returns the counts."""
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise InterruptedRelayError("stopped before the drift check was through")
+
     seen = Comparison()
     mirror = open_mirror(settings)
     try:
         with reaching("a store"):
-            for difference in compare(source, mirror, seen):
-                if stop.is_set():
-                    raise InterruptedRelayError("stopped before the drift check was through")
+            for difference in compare(source, mirror, seen, on_page=go_on):
                 if not difference.waiting:
                     log.warning("drift", invite=difference.id, kind=difference.kind.value, fields=difference.fields)
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 
 class Bar:
@@ -39,7 +40,8 @@ class Printer:
         table.add_column()
         table.add_column(overflow="fold")
         for name, value in values.items():
-            table.add_row(name.replace("_", " "), _in_words(value))
+            # As Text: what comes from a database must not be read as markup.
+            table.add_row(name.replace("_", " "), Text(_printable(_in_words(value))))
         Console(highlight=False).print(table)
 
     def stream(self, name: str, items: Iterable[tuple[str, Mapping[str, Any]]], last: Mapping[str, Any]) -> None:
@@ -53,7 +55,9 @@ class Printer:
         if self.as_json:
             _write(f'{{"{name}": [')
         for number, (line, item) in enumerate(chain(first, coming)):
-            _write((", " if number else "") + json.dumps(item, default=str) if self.as_json else line + "\n")
+            _write(
+                (", " if number else "") + json.dumps(item, default=str) if self.as_json else _printable(line) + "\n"
+            )
         if self.as_json:
             rest = json.dumps(dict(last), default=str)[1:]
             _write("]" + (", " if last else "") + rest + "\n")
@@ -80,6 +84,11 @@ def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items())
     return "-" if value is None else str(value)
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped, so that no stored text can steer the terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def _write(text: str) -> None:

@@ -139,7 +139,7 @@ def _outcome(source: Engine, mirror: Engine) -> dict[str, Any]:
 
 @contextmanager
 def _daemon(settings: Settings) -> Iterator["Daemon"]:
-    command = [sys.executable, "-m", "relay.demo_daemon", settings.assistant_db]
+    command = [sys.executable, "-P", "-m", "relay.demo_daemon", settings.assistant_db]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Daemon(process)
 
@@ -163,7 +163,7 @@ def _process(arguments: list[str], settings: Settings, log: Path) -> "Iterator[s
     # Probes come often, so that the demo need not wait for the next one.
     environment = _environment(settings) | {"RELAY_PROBE_LONGEST": "0.5", "RELAY_LOG_FORMAT": "json"}
     with log.open("a") as lines:
-        command = [sys.executable, "-m", "cli", *arguments]
+        command = [sys.executable, "-P", "-m", "cli", *arguments]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=lines, stderr=lines)
     try:
         yield process
@@ -174,7 +174,7 @@ def _process(arguments: list[str], settings: Settings, log: Path) -> "Iterator[s
 
 def _command(settings: Settings, *arguments: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-P", "-m", "cli", *arguments],
         env=os.environ | _environment(settings),
         check=True,
         capture_output=True,

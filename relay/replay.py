@@ -1,7 +1,8 @@
 """Replay: the current rows enqueued again, then seen through to the gateway."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -9,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from outbox import State, read_only, reading, statements
 from outbox.clock import now_ms
+from outbox.engine import let_others_write
 from outbox.leases import live_relays
-from relay.errors import InterruptedRelayError, UnreachableError
+from relay.errors import InterruptedRelayError, UnreachableError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.settings import Settings
 from relay.topics import INVITES, Selection, Topic
@@ -55,6 +57,14 @@ def count_selected(source: Engine, selection: Selection, limit: int | None, topi
     return found if limit is None else min(found, limit)
 
 
+def refuse_unknown(source: Engine, ids: Sequence[str], topic: Topic = INVITES) -> None:
+    """Raises `UsageError` for an id that the assistant's store does not have."""
+    with reading(source) as connection:
+        unknown = sorted(set(ids) - topic.source.by_id(connection, ids).keys())
+    if unknown:
+        raise UsageError(f"the assistant's store has no invite {', '.join(unknown)}")
+
+
 def enqueue_selected(
     source: Engine,
     selection: Selection,
@@ -73,7 +83,10 @@ def enqueue_selected(
     page = PAGE if rate is None else max(1, min(PAGE, int(rate)))
     after = ""
     while limit is None or done.enqueued < limit:
+        started = time.monotonic()
         wanted = page if limit is None else min(page, limit - done.enqueued)
+        if rate is not None and done.enqueued:
+            threading.Event().wait(page / rate)
         with Session(source) as session, session.begin():
             before = statements.newest_seq(session)
             ids = topic.replay_page(session, selection, after=after, limit=wanted)
@@ -86,8 +99,7 @@ def enqueue_selected(
             progress(done)
         if len(ids) < wanted:
             break
-        if rate is not None:
-            threading.Event().wait(len(ids) / rate)
+        let_others_write(time.monotonic() - started)
     return done
 
 

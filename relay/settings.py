@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     """How long a message can wait whose wake-up was lost, and how often due retries are looked for."""
     lease: Annotated[Duration, Field(ge=timedelta(seconds=1), le=LONGEST_LEASE)] = timedelta(seconds=15)
     """How long a relay that froze keeps its shards; renewed three times as often."""
-    gateway_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(minutes=1))] = timedelta(milliseconds=500)
+    gateway_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(seconds=2))] = timedelta(milliseconds=500)
     """How long one delivery waits for the gateway's write lock."""
     retry_first: Positive = timedelta(seconds=1)
     """The wait after the first refusal; doubles with each further one, with jitter."""

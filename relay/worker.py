@@ -10,7 +10,6 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from tenacity import sleep_using_event
 
 from outbox import DatabaseMissingError, Outcome, reading, statements
 from outbox.clock import now_ms
@@ -23,7 +22,7 @@ from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import UnreachableError
 from relay.gateway import Gateway, GatewayUnreachableError
-from relay.periodic import schedule
+from relay.periodic import Periodic, schedule, wall_ahead_of_monotonic
 from relay.settings import Settings
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
@@ -52,30 +51,33 @@ class Worker:
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
         """
         leases = Leases(self.outbox, self.settings.lease)
-        drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep_using_event(self._stop))
         with WakeListener(sqlite_path(self.outbox), leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener)
+            drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep=listener.wait)
 
             def look(balance: bool) -> None:
                 if balance:
                     self._unbalanced.set()
                 listener.set()
 
-            scheduler = schedule(self.settings, self.outbox, leases, look, self._stop)
+            periodic = schedule(self.settings, self.outbox, leases, look, self._stop)
             look(True)
-            scheduler.start()
+            periodic.start()
             log.info("started", relay=leases.owner)
             try:
-                self._loop(drain, listener, until_empty)
+                self._loop(drain, listener, periodic, until_empty)
             finally:
                 self._stop.set()
-                scheduler.shutdown()
+                periodic.shutdown()
                 _release(leases)
                 log.info("stopped", relay=leases.owner)
 
-    def _loop(self, drain: Drain, listener: WakeListener, until_empty: bool) -> None:
+    def _loop(self, drain: Drain, listener: WakeListener, periodic: Periodic, until_empty: bool) -> None:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
-        while not self._stop.is_set():
+        while not self.interrupted:
+            if trouble.is_open and trouble.seconds_to_probe() > 0:
+                listener.wait(trouble.seconds_to_probe())
+                continue
             try:
                 wait = self._turn(drain, breaker)
                 if until_empty:
@@ -94,8 +96,11 @@ class Worker:
                 raise UnreachableError(
                     f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"
                 )
-            if not self._stop.is_set():
-                listener.wait(wait)
+            if not self.interrupted:
+                # Bounded by a clock that nobody sets: the scheduler's stands still when the wall clock goes back.
+                longest = self.settings.poll_interval.total_seconds()
+                listener.wait(longest if wait is None else min(wait, longest))
+                periodic.follow_clock(wall_ahead_of_monotonic())
 
     def _turn(self, drain: Drain, breaker: Breaker) -> float | None:
         """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""
@@ -107,7 +112,7 @@ class Worker:
                 self.gateway.probe()
             except GatewayUnreachableError as error:
                 return _opened(breaker, str(error))
-        while not self._stop.is_set():
+        while not self.interrupted:
             settled = drain.batch()
             unreachable = next((one for one in settled if one.verdict.outcome is Outcome.UNREACHABLE), None)
             if unreachable is not None:
@@ -151,8 +156,8 @@ class Worker:
     @contextmanager
     def _signals(self, listener: WakeListener) -> Iterator[None]:
         def stop(*_: object) -> None:
+            # No lock may be taken here: the code that was interrupted may hold it.
             self.interrupted = True
-            self._stop.set()
             listener.set()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

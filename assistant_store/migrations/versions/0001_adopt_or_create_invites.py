@@ -55,7 +55,7 @@ CREATE = f"""
 def upgrade() -> None:
     connection = op.get_bind()
     if inspect(connection).has_table(TABLE):
-        refuse_other_shape(connection, TABLE, EXPECTED)
+        refuse_other_shape(connection, TABLE, EXPECTED, nullable=OPTIONAL_TEXT + OPTIONAL_INTEGER)
         return
     op.execute(CREATE)
     op.execute(f"CREATE INDEX ix_{TABLE}_token_hash ON {TABLE} (token_hash)")

@@ -16,6 +16,7 @@ down_revision = None
 
 TABLE = "ingress_invites"
 NEW = f"{TABLE}_new"
+CLOSED = f"{TABLE}_closed"
 OLD = {
     "id": "text",
     "source_channel": "text",
@@ -78,6 +79,22 @@ CREATE_INVITES = """
         updated_at BIGINT NOT NULL
     )
 """
+# A deleted contact takes its invites along; a late copy of one that was used or closed must still find it closed.
+CREATE_CLOSED = """
+    CREATE TABLE ingress_invites_closed (
+        id TEXT NOT NULL PRIMARY KEY,
+        status TEXT NOT NULL,
+        use_count BIGINT NOT NULL
+    )
+"""
+REMEMBER_CLOSED = """
+    CREATE TRIGGER ingress_invites_remember_closed AFTER DELETE ON ingress_invites
+    WHEN old.status <> 'active' OR old.use_count > 0
+    BEGIN
+        INSERT OR REPLACE INTO ingress_invites_closed (id, status, use_count)
+        VALUES (old.id, old.status, old.use_count);
+    END
+"""
 INDEXES = {
     "idx_ingress_invites_token_lookup": "token_hash",
     "idx_ingress_invites_code_lookup": "invite_code_hash, source_channel",
@@ -101,12 +118,14 @@ def upgrade() -> None:
         _rebuild(connection)
     for name, columns in INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON {TABLE} ({columns})")
+    op.execute(CREATE_CLOSED)
+    connection.exec_driver_sql(REMEMBER_CLOSED)
 
 
 def _refuse_taken_names(connection: Connection) -> None:
     """SQLite's names ignore case, and an index may not have the name of one on another table."""
     rows = connection.execute(text("SELECT name, type, tbl_name FROM sqlite_master")).all()
-    wanted = {TABLE, NEW, *INDEXES}
+    wanted = {TABLE, NEW, CLOSED, *INDEXES}
     taken = [
         f"{kind} {name}"
         for name, kind, table in rows

@@ -26,7 +26,7 @@ STATEMENTS = (
         available_at INTEGER CHECK (state <> 'retrying' OR available_at IS NOT NULL),
         last_error TEXT CHECK (length(last_error) <= 2000),
         settled_at INTEGER CHECK ((state IN ('delivered', 'superseded', 'dead')) = (settled_at IS NOT NULL))
-    )
+    ) STRICT
     """,
     "CREATE INDEX ix_outbox_pending ON outbox_messages (origin, seq) WHERE state = 'pending'",
     "CREATE INDEX ix_outbox_retrying ON outbox_messages (available_at, seq) WHERE state = 'retrying'",
@@ -42,7 +42,7 @@ STATEMENTS = (
         owner TEXT NOT NULL,
         token TEXT NOT NULL UNIQUE,
         expires_at INTEGER NOT NULL
-    )
+    ) STRICT
     """,
     """
     CREATE TABLE outbox_relays (
@@ -51,7 +51,7 @@ STATEMENTS = (
         pid INTEGER NOT NULL,
         started_at INTEGER NOT NULL,
         seen_at INTEGER NOT NULL
-    )
+    ) STRICT
     """,
 )
 
