@@ -82,6 +82,13 @@ def test_the_python_in_the_readme_works_as_shown(tmp_path: Path) -> None:
     subprocess.run([*relay, "verify"], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_no_placeholder_is_left_where_a_figure_belongs() -> None:
+    _, _, figures = README.partition("## Figures")
+    table = figures.partition("## Layout")[0]
+    assert re.findall(r"\b(?:TODO|TBD|FIGURES|XXX)\b", README) == []
+    assert len(re.findall(r"[0-9.,]+ ?(?:ms|/s|%)", table)) >= 8
+
+
 def test_each_file_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"\b(?:outbox|assistant_store|gateway_store|relay|tests|docs|bench)/[\w./]*\w", README))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
