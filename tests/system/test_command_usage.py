@@ -66,6 +66,28 @@ def test_a_file_that_is_no_database_is_4_and_one_line(stores: Stores, command: t
     assert "file is not a database" in ended.only_line
 
 
+@pytest.mark.parametrize("url", ["unix://", "unix:///", "unix://relative.sock", "unix:///" + "x" * 108])
+@pytest.mark.parametrize("command", [("status",), ("init",)])
+def test_a_socket_url_that_cannot_be_used_is_2_and_names_the_option(
+    stores: Stores, url: str, command: tuple[str, ...]
+) -> None:
+    ended = relay(stores, "--gateway", url, *command)
+    assert ended.code == 2
+    assert ended.only_line.startswith("relay: --gateway")
+
+
+def test_a_socket_takes_invites_but_shows_none(stores: Stores) -> None:
+    ended = relay(stores, "--gateway", f"unix://{stores.folder}/none.sock", "verify")
+    assert ended.code == 4
+    assert "sqlite:///PATH" in ended.only_line
+
+
+def test_an_assistants_database_is_no_socket(stores: Stores) -> None:
+    ended = relay(stores, "--assistant-db", "unix:///run/gateway.sock", "status")
+    assert ended.code == 2
+    assert ended.only_line.startswith("relay: --assistant-db")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -79,7 +101,6 @@ def test_a_file_that_is_no_database_is_4_and_one_line(stores: Stores, command: t
         "sqlite+aiosqlite:///x.db",
         "postgresql+psycopg://h:port/x",
         "postgresql+psycopg://host/name",
-        "unix:///run/gateway.sock",
         "mysql://host/name",
     ],
 )
