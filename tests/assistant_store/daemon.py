@@ -4,22 +4,42 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from assistant_store.invite import COLUMNS, INTEGERS, NULLABLE
-
 TABLE = "assistant_ingress_invites"
 
 
+# Written out, not taken from the product: a column that it misnames must not pass.
+DEFINITIONS = {
+    "id": "TEXT PRIMARY KEY",
+    "source_channel": "TEXT NOT NULL",
+    "token_hash": "TEXT NOT NULL",
+    "source_conversation_id": "TEXT",
+    "note": "TEXT",
+    "max_uses": "INTEGER NOT NULL",
+    "use_count": "INTEGER NOT NULL",
+    "expires_at": "INTEGER NOT NULL",
+    "status": "TEXT NOT NULL",
+    "redeemed_by_external_user_id": "TEXT",
+    "redeemed_by_external_chat_id": "TEXT",
+    "redeemed_at": "INTEGER",
+    "expected_external_user_id": "TEXT",
+    "voice_code_hash": "TEXT",
+    "voice_code_digits": "INTEGER",
+    "invite_code_hash": "TEXT",
+    "friend_name": "TEXT",
+    "guardian_name": "TEXT",
+    "contact_id": "TEXT NOT NULL",
+    "created_at": "INTEGER NOT NULL",
+    "updated_at": "INTEGER NOT NULL",
+}
+
+
 def definitions() -> dict[str, str]:
-    """Column to its definition, as the daemon wrote it."""
-    return {
-        name: f"{'INTEGER' if name in INTEGERS else 'TEXT'}"
-        f"{' PRIMARY KEY' if name == 'id' else '' if name in NULLABLE else ' NOT NULL'}"
-        for name in COLUMNS
-    }
+    """Column to its definition, as the daemon wrote it; a copy to change."""
+    return dict(DEFINITIONS)
 
 
 def invite_row(number: int) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(COLUMNS)
+    row: dict[str, object] = dict.fromkeys(DEFINITIONS)
     return row | {
         "id": f"invite-{number}",
         "source_channel": "telegram",
