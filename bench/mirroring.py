@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 import assistant_store
-from bench.stage import CONTACT, Stage, relay, stage
+from bench.stage import CONTACT, Stage, bare_commit, relay, stage
 from outbox import read_only
 
 INVITES = 300
@@ -19,7 +19,7 @@ LOOK_EVERY_SECONDS = 0.0002
 def measure() -> dict[str, str]:
     """p50 and p99 over all invites, beside the bare commits that cannot be left out: one in each store, fsync on."""
     with stage() as at:
-        commits = [_bare_commit(at) for _ in range(INVITES)]
+        commits = [bare_commit(at) for _ in range(INVITES)]
         with relay(at):
             seconds = [_one(at) for _ in range(INVITES)]
     cut = statistics.quantiles(seconds, n=100)
@@ -46,10 +46,3 @@ def _is_mirrored(connection: Connection, invite_id: str) -> bool:
     with connection.begin():
         found = connection.exec_driver_sql("SELECT 1 FROM ingress_invites WHERE id = ?", (invite_id,))
         return found.scalar() is not None
-
-
-def _bare_commit(at: Stage) -> float:
-    started = time.perf_counter()
-    with at.mirror.begin() as connection:
-        connection.exec_driver_sql("UPDATE contacts SET updated_at = updated_at + 1")
-    return time.perf_counter() - started

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.draining import drain, fill, must_be_drained
-from bench.stage import CONTACT, Stage, event_of, stage
+from bench.stage import CONTACT, Stage, bare_commit, event_of, stage
 
 MESSAGES = 20_000
 ROUNDS = 3
@@ -31,7 +31,7 @@ def measure() -> dict[str, str]:
             with _connected(path) as client:
                 for number in range(REQUESTS):
                     kept.append(_round_trip(client, f"kept-{number}"))
-                    commits.append(_bare_commit(at))
+                    commits.append(bare_commit(at))
             for number in range(REQUESTS):
                 started = time.perf_counter()
                 with _connected(path) as client:
@@ -92,10 +92,3 @@ def _round_trip(client: socket.socket, invite_id: str) -> float:
     if b'"result"' not in answer:
         raise RuntimeError(f"refused: {answer!r}")
     return took
-
-
-def _bare_commit(at: Stage) -> float:
-    started = time.perf_counter()
-    with at.mirror.begin() as connection:
-        connection.exec_driver_sql("UPDATE contacts SET updated_at = updated_at + 1")
-    return time.perf_counter() - started

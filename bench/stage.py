@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,3 +98,11 @@ def _await_start(process: "subprocess.Popen[str]", log: Path) -> None:
 def event_of(line: str) -> str:
     found: dict[str, Any] = json.loads(line)
     return str(found["event"])
+
+
+def bare_commit(at: Stage) -> float:
+    """Seconds of the smallest durable write to the gateway's store: what no way of mirroring can do without."""
+    started = time.perf_counter()
+    with at.mirror.begin() as connection:
+        connection.exec_driver_sql("UPDATE contacts SET updated_at = updated_at + 1")
+    return time.perf_counter() - started

@@ -17,3 +17,8 @@ def redact_reason(text: str) -> str:
     """A reason fit to be stored: one line, redacted, at most 2,000 characters, encodable as UTF-8."""
     line = " ".join(redact(text).replace("\x00", "\\x00").split())
     return line.encode("utf-8", "backslashreplace").decode()[:MAX_REASON]
+
+
+def reason_of(error: Exception) -> str:
+    """`redact_reason` of what went wrong in a database, in the driver's own words where SQLAlchemy wraps them."""
+    return redact_reason(str(getattr(error, "orig", None) or error))

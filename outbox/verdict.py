@@ -31,4 +31,8 @@ class RetryPolicy:
     give_up_after: timedelta
     """Counted from enqueueing."""
     longest_wait: timedelta
-    """The upper bound of every wait; a due time further away than this comes from a clock that stepped back."""
+    """The upper bound of every wait."""
+
+    def too_far(self, now: int) -> int:
+        """Epoch ms beyond which no due time can lie, unless it was written before the clock stepped back."""
+        return now + self.longest_wait // timedelta(milliseconds=1)

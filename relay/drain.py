@@ -4,7 +4,6 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import structlog
 from sqlalchemy import Engine
@@ -125,7 +124,7 @@ def _any_unreachable(settled: Iterable[Settled]) -> bool:
 
 def _read(outbox: Engine, shards: Iterable[int], settings: Settings) -> list[Message]:
     now = now_ms()
-    too_far = now + settings.retry_longest // timedelta(milliseconds=1)
+    too_far = settings.retry_policy.too_far(now)
     size = settings.batch_size
     with reading(outbox) as connection:
         retries = statements.retries_due(

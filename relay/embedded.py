@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from gateway_store import ContactMissingError, MirrorRefusedError
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import file_identity, sqlite_path, writing
-from outbox.redact import redact_reason
+from outbox.redact import reason_of
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
 
@@ -27,12 +27,12 @@ class EmbeddedGateway:
             with Session(self._engine) as session, session.begin():
                 verdicts = self._apply(session, messages)
         except (OperationalError, DatabaseMissingError) as error:
-            return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
             # A damaged file, or one that is no database, raises exactly this class; its subclasses are about a message.
             if type(error) is not DatabaseError:
                 raise
-            return [Verdict(Outcome.UNREACHABLE, _in_words(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         if file_identity(self._path) != before:
             return [Verdict(Outcome.UNREACHABLE, f"{self._path} was replaced during the delivery")] * len(messages)
         return verdicts
@@ -42,7 +42,7 @@ class EmbeddedGateway:
             with writing(self._engine) as connection:
                 connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1)")
         except (DBAPIError, DatabaseMissingError) as error:
-            raise GatewayUnreachableError(_in_words(error)) from error
+            raise GatewayUnreachableError(reason_of(error)) from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -68,7 +68,3 @@ def _verdict(result: object) -> Verdict:
             return Verdict(Outcome.REFUSED_FOR_GOOD, str(result))
         case _:
             return DELIVERED
-
-
-def _in_words(error: Exception) -> str:
-    return redact_reason(str(getattr(error, "orig", None) or error))

@@ -14,7 +14,7 @@ from outbox import DatabaseMissingError
 from outbox.clock import now_ms
 from outbox.leases import Leases
 from outbox.prune import prune
-from outbox.redact import redact_reason
+from outbox.redact import reason_of
 from relay.compare import check_drift
 from relay.errors import RelayError
 from relay.open import UNIX
@@ -108,7 +108,6 @@ def _reported(work: Callable[[], None]) -> Callable[[], None]:
         try:
             work()
         except (DBAPIError, DatabaseMissingError, RelayError) as error:
-            cause = getattr(error, "orig", None) or error
-            log.warning("periodic_work_failed", work=work.__name__, reason=redact_reason(str(cause)))
+            log.warning("periodic_work_failed", work=work.__name__, reason=reason_of(error))
 
     return run

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import structlog
 from sqlalchemy import Engine
@@ -15,7 +14,7 @@ from outbox import DatabaseMissingError, Outcome, reading, statements
 from outbox.clock import now_ms
 from outbox.engine import has_wal_bug, sqlite_path
 from outbox.leases import Leases
-from outbox.redact import redact_reason
+from outbox.redact import reason_of
 from outbox.settle import Settled
 from outbox.wake import WakeListener
 from relay.backoff import Breaker
@@ -87,7 +86,7 @@ class Worker:
                     self._probe_for_others(breaker)
                 trouble.close()
             except (DBAPIError, DatabaseMissingError) as error:
-                reason = redact_reason(str(getattr(error, "orig", None) or error))
+                reason = reason_of(error)
                 if until_empty:
                     raise UnreachableError(f"the assistant's database cannot be used: {reason}") from error
                 wait = trouble.failed().total_seconds()
@@ -138,7 +137,7 @@ class Worker:
 
     def _is_empty(self) -> bool:
         now = now_ms()
-        too_far = now + self.settings.retry_longest // timedelta(milliseconds=1)
+        too_far = self.settings.retry_policy.too_far(now)
         with reading(self.outbox) as connection:
             empty = not statements.anything_due(connection, now, too_far)
         # What is left is in shards of another relay, which may be gone.
@@ -179,7 +178,7 @@ def _release(leases: Leases) -> None:
         leases.release()
     except (DBAPIError, DatabaseMissingError) as error:
         # They run out by themselves.
-        log.warning("leases_not_released", reason=redact_reason(str(getattr(error, "orig", None) or error)))
+        log.warning("leases_not_released", reason=reason_of(error))
 
 
 def _warn(listener: WakeListener) -> None:
