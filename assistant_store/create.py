@@ -3,16 +3,21 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import InvalidInviteError
-from assistant_store.invite import INVITES, Invite, Status, values_of
+from assistant_store.invite import COLUMNS, TABLE, TYPES, Invite, Status, values_of
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import LARGEST_INTEGER, checked_request
 from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
 from outbox.clock import now_ms
 from outbox.enqueue import with_its_message
+from outbox.rows import ForEachRow
+
+_INSERT = ForEachRow(
+    f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}",
+    TYPES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,6 @@ def create_invite(
         updated_at=now,
     )
     with with_its_message(session):
-        session.execute(insert(INVITES), [values_of(invite)])
+        _INSERT.run(session.connection(), [values_of(invite)])
         enqueue_invites(session, [invite])
     return CreatedInvite(invite=invite, raw_token=None if request.is_voice else token, code=code)

@@ -9,27 +9,32 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
 from sqlalchemy.orm import Session
 
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
-from gateway_store.invite import COLUMNS, INVITES, Invite, values_of
+from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite, values_of
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import closed_before, invites_of
+from outbox.rows import ForEachRow
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
 # Their ids are looked up in one statement, whose parameters SQLite limits.
 MAX_BATCH = 1_000
 
-_KEPT_APART = ("id", "contact_id")
-_INSERT = insert(INVITES)
-_ROW = update(INVITES).where(INVITES.c.id == bindparam("row_id"))
-_UPDATE = _ROW.values({name: bindparam(f"new_{name}") for name in COLUMNS if name not in _KEPT_APART})
-_MOVE = _ROW.values(contact_id=bindparam("new_contact_id"))
+_CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
+_INSERT = ForEachRow(f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}", TYPES)
+_UPDATE = ForEachRow(
+    f"UPDATE {TABLE} AS i SET {_CHANGES} {{from_rows}} WHERE i.id = {{id}}",  # noqa: S608 - names of our own
+    TYPES,
+)
+_MOVE = ForEachRow(
+    f"UPDATE {TABLE} AS i SET contact_id = {{contact_id}} {{from_rows}} WHERE i.id = {{id}}",  # noqa: S608
+    {"id": "text", "contact_id": "text"},
+)
 
 
 class Mirrored(StrEnum):
@@ -151,16 +156,7 @@ def _write(session: Session, stored: Mapping[str, Invite], current: Mapping[str,
     # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
     # whose contact is gone.
     moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
-    if new:
-        session.connection().execute(_INSERT, new)
-    if changed:
-        session.connection().execute(_UPDATE, [_new_values(invite) for invite in changed])
-    if moved:
-        session.connection().execute(_MOVE, [{"row_id": one.id, "new_contact_id": one.contact_id} for one in moved])
-
-
-def _new_values(invite: Invite) -> dict[str, str | int | None]:
-    return {
-        "row_id": invite.id,
-        **{f"new_{name}": getattr(invite, name) for name in COLUMNS if name not in _KEPT_APART},
-    }
+    connection = session.connection()
+    _INSERT.run(connection, new)
+    _UPDATE.run(connection, [values_of(invite) for invite in changed])
+    _MOVE.run(connection, [(invite.id, invite.contact_id) for invite in moved])

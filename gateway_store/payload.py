@@ -8,7 +8,7 @@ from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError
-from gateway_store.invite import COLUMNS, Invite
+from gateway_store.invite import Invite, values_of
 
 LARGEST_INTEGER = 2**53 - 1
 
@@ -23,9 +23,10 @@ def _whole_number(value: object) -> object:
 # A NUL cannot be stored by PostgreSQL; a lone surrogate is no text, and pydantic's own check for str refuses it.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Id = Annotated[Text, Field(min_length=1)]
-Integer = Annotated[int, BeforeValidator(_whole_number), Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
-MaxUses = Annotated[Integer, Field(ge=1)]
-UseCount = Annotated[Integer, Field(ge=0)]
+# The bounds stand before the function: behind it, pydantic checks them in Python.
+Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
+MaxUses = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
+UseCount = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
 
 
 class InvitePayload(BaseModel):
@@ -61,7 +62,7 @@ class InvitePayload(BaseModel):
     updated_at: Integer
 
     def invite(self) -> Invite:
-        return Invite(*(getattr(self, name) for name in COLUMNS))
+        return Invite(*values_of(self))
 
 
 def check_params(params: object) -> InvitePayload:
@@ -89,7 +90,7 @@ def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
 
 def _loads(payload: str) -> Any:
     try:
-        return json.loads(payload, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return _DECODER.decode(payload)
     except (ValueError, RecursionError) as error:
         kind = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
@@ -104,6 +105,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key is given twice, and readers differ on which value counts")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
 
 
 def _issues(error: ValidationError) -> list[dict[str, Any]]:

@@ -46,22 +46,11 @@ def enqueue(
 def enqueue_many(session: Session, *, topic: str, rows: Iterable[tuple[str, int, str]], origin: Origin) -> None:
     """`enqueue` for many (key, version, payload) of one topic."""
     now = now_ms()
-    messages = [
-        {
-            "topic": topic,
-            "key": key,
-            "version": version,
-            "shard": shard_of(key),
-            "payload": payload,
-            "origin": origin.value,
-            "enqueued_at": now,
-        }
-        for key, version, payload in rows
-    ]
+    messages = [(topic, key, version, shard_of(key), payload, origin.value, now) for key, version, payload in rows]
     if not messages:
         return
     _refuse_beyond_limit(session, len(messages))
-    statements.insert_messages(session, messages)
+    statements.insert_messages(session.connection(), messages)
     _wake_after_commit(session)
 
 

@@ -69,10 +69,8 @@ class Leases:
         with writing(self.engine) as connection:
             self._show_alive(connection, now)
             held = self.tokens
-            rows = [
-                {"shard": shard, "token": token, "expires_at": now + _ms(self.length)} for shard, token in held.items()
-            ]
-            statements.extend_leases(connection, rows)
+            expires_at = now + _ms(self.length)
+            statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
             standing = statements.tokens_standing(connection)
         lost = {shard: token for shard, token in held.items() if standing.get(shard) != token}
         with self._mutex:
@@ -94,13 +92,9 @@ class Leases:
             plan = self._plan(connection, now)
             expires_at = now + _ms(self.length)
             statements.put_leases(
-                connection,
-                [
-                    {"shard": shard, "owner": self.owner, "token": token, "expires_at": expires_at}
-                    for shard, token in plan.take.items()
-                ],
+                connection, [(shard, self.owner, token, expires_at) for shard, token in plan.take.items()]
             )
-            statements.delete_leases(connection, [{"shard": s, "token": t} for s, t in plan.give_up.items()])
+            statements.delete_leases(connection, plan.give_up.items())
         with self._mutex:
             self._held = {s: t for s, t in plan.keep.items() if s not in plan.give_up} | plan.take
         return list(plan.lapsed.values())
@@ -140,7 +134,7 @@ class Leases:
     def release(self) -> None:
         """Gives everything up and signs off; another relay can go on at once."""
         with writing(self.engine) as connection:
-            statements.delete_leases(connection, [{"shard": s, "token": t} for s, t in self.tokens.items()])
+            statements.delete_leases(connection, self.tokens.items())
             statements.delete_relay(connection, self.owner)
         with self._mutex:
             self._held = {}

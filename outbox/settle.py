@@ -17,10 +17,9 @@ _LEASE_LOST = Verdict(Outcome.LEASE_LOST, "another relay has taken the shard")
 
 @dataclass(slots=True)
 class _Writes:
-    delivered: list[dict[str, Any]] = field(default_factory=list)
-    superseding: list[dict[str, Any]] = field(default_factory=list)
-    retrying: list[dict[str, Any]] = field(default_factory=list)
-    dead: list[dict[str, Any]] = field(default_factory=list)
+    delivered: list[tuple[Any, ...]] = field(default_factory=list)
+    retrying: list[tuple[Any, ...]] = field(default_factory=list)
+    dead: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,6 @@ def settle(
         fenced = one if _stands(standing, tokens, one.message) else Judged(one.message, _LEASE_LOST)
         result.append(Settled(fenced.message, fenced.verdict, _write(writes, fenced, policy, now)))
     statements.mark_delivered(connection, writes.delivered)
-    statements.supersede(connection, writes.superseding)
     statements.mark_retrying(connection, writes.retrying)
     statements.mark_dead(connection, writes.dead)
     return result
@@ -77,26 +75,27 @@ def _stands(standing: Mapping[int, str], tokens: Mapping[int, str], message: Mes
 
 def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> State | None:
     message, verdict = judged.message, judged.verdict
+    which = (message.seq, message.version, message.enqueued_at)
     attempts = message.attempts + (0 if judged.counted else 1)
-    reason = redact_reason(verdict.reason or "")
-    which = {"seq": message.seq, "version": message.version, "enqueued_at": message.enqueued_at, "now": now}
-    refused = which | {"attempts": attempts, "reason": reason}
     match verdict.outcome:
         case Outcome.DELIVERED:
             # Attempts are refusals: one counted ahead of a delivery that went well was none.
-            writes.delivered.append(which | {"attempts": message.attempts - judged.counted})
-            writes.superseding.append(which | {"topic": message.topic, "key": message.key})
+            refusals = message.attempts - judged.counted
+            writes.delivered.append(
+                (message.seq, message.topic, message.key, message.version, message.enqueued_at, refusals, now)
+            )
             return State.DELIVERED
         case Outcome.REFUSED_FOR_NOW if now - message.enqueued_at >= policy.give_up_after / timedelta(milliseconds=1):
-            refused["reason"] = redact_reason(f"given up after {policy.give_up_after}: {reason}")
-            writes.dead.append(refused)
+            reason = redact_reason(f"given up after {policy.give_up_after}: {verdict.reason or ''}")
+            writes.dead.append((*which, attempts, reason, now))
             return State.DEAD
         case Outcome.REFUSED_FOR_NOW:
             wait = min(judged.wait, policy.longest_wait)
-            writes.retrying.append(refused | {"available_at": now + int(wait / timedelta(milliseconds=1))})
+            due = now + int(wait / timedelta(milliseconds=1))
+            writes.retrying.append((*which, attempts, redact_reason(verdict.reason or ""), due))
             return State.RETRYING
         case Outcome.REFUSED_FOR_GOOD:
-            writes.dead.append(refused)
+            writes.dead.append((*which, attempts, redact_reason(verdict.reason or ""), now))
             return State.DEAD
         case Outcome.UNREACHABLE | Outcome.LEASE_LOST:
             return None

@@ -11,8 +11,12 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.orm import Session
 
 from outbox.message import Message
+from outbox.rows import ForEachRow
 
 Row = Mapping[str, Any]
+Rows = Sequence[tuple[Any, ...]]
+
+_REFUSED = {"seq": "bigint", "version": "bigint", "enqueued_at": "bigint", "attempts": "bigint", "reason": "text"}
 
 _MESSAGE = """
     m.seq, m.topic, m.key, m.version, m.shard, m.payload, m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
@@ -28,16 +32,23 @@ _NEWEST_OF_ITS_KEY = """
                   AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
 """
 
-_INSERT = text(
-    """
-    INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at, state, attempts)
-    VALUES (:topic, :key, :version, :shard, :payload, :origin, :enqueued_at, 'pending', 0)
-    """
+_INSERT = ForEachRow(
+    "INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at) {values}",
+    {
+        "topic": "text",
+        "key": "text",
+        "version": "bigint",
+        "shard": "bigint",
+        "payload": "text",
+        "origin": "text",
+        "enqueued_at": "bigint",
+    },
 )
 
 
-def insert_messages(session: Session, rows: Sequence[Row]) -> None:
-    session.execute(_INSERT, rows)
+def insert_messages(connection: Connection, rows: Rows) -> None:
+    """Adds pending messages: (topic, key, version, shard, payload, origin, enqueued_at)."""
+    _INSERT.run(connection, rows)
 
 
 def count_unsettled_up_to(session: Session, limit: int) -> int:
@@ -118,51 +129,62 @@ def _messages(connection: Connection, statement: Any, values: Row, max_bytes: in
 
 
 # Settled by version and time too: in a database restored from a copy, a ``seq`` may have been given to another message.
-def mark_delivered(connection: Connection, rows: Sequence[Row]) -> None:
-    _many(
-        connection,
-        """
-        UPDATE outbox_messages SET state = 'delivered', settled_at = :now, attempts = :attempts
-        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
-        """,
-        rows,
-    )
+_MARK_DELIVERED = ForEachRow(
+    """
+    UPDATE outbox_messages AS m
+    SET state = CASE WHEN m.seq = {seq} THEN 'delivered' ELSE 'superseded' END,
+        attempts = CASE WHEN m.seq = {seq} THEN {attempts} ELSE m.attempts END,
+        settled_at = {now}
+    {from_rows}
+    WHERE m.topic = {topic} AND m.key = {key} AND m.version <= {version} AND m.state IN ('pending', 'retrying', 'dead')
+      AND (m.seq <> {seq} OR (m.version = {version} AND m.enqueued_at = {enqueued_at} AND m.state <> 'dead'))
+    """,
+    {
+        "seq": "bigint",
+        "topic": "text",
+        "key": "text",
+        "version": "bigint",
+        "enqueued_at": "bigint",
+        "attempts": "bigint",
+        "now": "bigint",
+    },
+)
+_MARK_RETRYING = ForEachRow(
+    """
+    UPDATE outbox_messages AS m
+    SET state = 'retrying', attempts = {attempts}, last_error = {reason}, available_at = {available_at}
+    {from_rows}
+    WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
+      AND m.state IN ('pending', 'retrying')
+    """,
+    _REFUSED | {"available_at": "bigint"},
+)
+_MARK_DEAD = ForEachRow(
+    """
+    UPDATE outbox_messages AS m
+    SET state = 'dead', attempts = {attempts}, last_error = {reason}, settled_at = {now}
+    {from_rows}
+    WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
+      AND m.state IN ('pending', 'retrying')
+    """,
+    _REFUSED | {"now": "bigint"},
+)
 
 
-def supersede(connection: Connection, rows: Sequence[Row]) -> None:
-    """Settles every other message of the key that is not newer. By version: a later ``seq`` may hold an older state."""
-    _many(
-        connection,
-        """
-        UPDATE outbox_messages SET state = 'superseded', settled_at = :now
-        WHERE topic = :topic AND key = :key AND version <= :version AND seq <> :seq
-          AND state IN ('pending', 'retrying', 'dead')
-        """,
-        rows,
-    )
+def mark_delivered(connection: Connection, rows: Rows) -> None:
+    """(seq, topic, key, version, enqueued_at, attempts, now). Every other message of the key, unsettled or dead, that
+    is not newer becomes superseded. By version: a later ``seq`` may hold an older state."""
+    _MARK_DELIVERED.run(connection, rows)
 
 
-def mark_retrying(connection: Connection, rows: Sequence[Row]) -> None:
-    _many(
-        connection,
-        """
-        UPDATE outbox_messages
-        SET state = 'retrying', attempts = :attempts, available_at = :available_at, last_error = :reason
-        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
-        """,
-        rows,
-    )
+def mark_retrying(connection: Connection, rows: Rows) -> None:
+    """(seq, version, enqueued_at, attempts, reason, available_at)."""
+    _MARK_RETRYING.run(connection, rows)
 
 
-def mark_dead(connection: Connection, rows: Sequence[Row]) -> None:
-    _many(
-        connection,
-        """
-        UPDATE outbox_messages SET state = 'dead', attempts = :attempts, last_error = :reason, settled_at = :now
-        WHERE seq = :seq AND version = :version AND enqueued_at = :enqueued_at AND state IN ('pending', 'retrying')
-        """,
-        rows,
-    )
+def mark_dead(connection: Connection, rows: Rows) -> None:
+    """(seq, version, enqueued_at, attempts, reason, now)."""
+    _MARK_DEAD.run(connection, rows)
 
 
 def set_attempts(connection: Connection, seq: int, attempts: int, reason: str | None) -> None:
@@ -203,25 +225,41 @@ def tokens_standing(connection: Connection) -> dict[int, str]:
     return {row.shard: row.token for row in rows}
 
 
-def put_leases(connection: Connection, rows: Sequence[Row]) -> None:
-    """Takes shards over; the caller holds the write lock and has seen that each is free or lapsed."""
-    _many(
-        connection,
-        """
-        INSERT INTO outbox_leases (shard, owner, token, expires_at) VALUES (:shard, :owner, :token, :expires_at)
-        ON CONFLICT (shard) DO UPDATE
-        SET owner = excluded.owner, token = excluded.token, expires_at = excluded.expires_at
-        """,
-        rows,
-    )
+_PUT_LEASES = ForEachRow(
+    """
+    INSERT INTO outbox_leases (shard, owner, token, expires_at) {values}
+    ON CONFLICT (shard) DO UPDATE
+    SET owner = excluded.owner, token = excluded.token, expires_at = excluded.expires_at
+    """,
+    {"shard": "bigint", "owner": "text", "token": "text", "expires_at": "bigint"},
+)
+_EXTEND_LEASES = ForEachRow(
+    """
+    UPDATE outbox_leases AS l SET expires_at = {expires_at} {from_rows}
+    WHERE l.shard = {shard} AND l.token = {token}
+    """,
+    {"shard": "bigint", "token": "text", "expires_at": "bigint"},
+)
+_DELETE_LEASES = ForEachRow(
+    "DELETE FROM outbox_leases AS l {using_rows} WHERE l.shard = {shard} AND l.token = {token}",
+    {"shard": "bigint", "token": "text"},
+)
 
 
-def extend_leases(connection: Connection, rows: Sequence[Row]) -> None:
-    _many(connection, "UPDATE outbox_leases SET expires_at = :expires_at WHERE shard = :shard AND token = :token", rows)
+def put_leases(connection: Connection, rows: Rows) -> None:
+    """Takes shards over, (shard, owner, token, expires_at); the caller holds the lock and has seen that each is free
+    or lapsed."""
+    _PUT_LEASES.run(connection, rows)
 
 
-def delete_leases(connection: Connection, rows: Sequence[Row]) -> None:
-    _many(connection, "DELETE FROM outbox_leases WHERE shard = :shard AND token = :token", rows)
+def extend_leases(connection: Connection, rows: Rows) -> None:
+    """(shard, token, expires_at)."""
+    _EXTEND_LEASES.run(connection, rows)
+
+
+def delete_leases(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
+    """(shard, token)."""
+    _DELETE_LEASES.run(connection, list(rows))
 
 
 def put_relay(connection: Connection, row: Row) -> None:
@@ -347,8 +385,3 @@ def revive_dead(connection: Connection, topic: str, key: str, now: int) -> int:
         ),
         {"topic": topic, "key": key, "now": now},
     ).rowcount
-
-
-def _many(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
-    if rows:
-        connection.execute(text(statement), rows)

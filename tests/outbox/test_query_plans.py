@@ -17,10 +17,9 @@ QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
         lambda c: statements.retries_due(c, SHARDS, 100, 10**6, now=5, too_far=50),
     ),
     "anything_due": ("ix_outbox_pending", lambda c: statements.anything_due(c, 5, 50)),
-    "supersede": (
-        "ix_outbox_key",
-        lambda c: statements.supersede(c, [{"topic": TOPIC, "key": "k", "version": 1, "seq": 1, "now": 1}]),
-    ),
+    "mark_delivered": ("ix_outbox_key", lambda c: statements.mark_delivered(c, [(1, TOPIC, "k", 1, 1, 0, 1)])),
+    "mark_retrying": ("INTEGER PRIMARY KEY", lambda c: statements.mark_retrying(c, [(1, 1, 1, 1, "no", 1)])),
+    "mark_dead": ("INTEGER PRIMARY KEY", lambda c: statements.mark_dead(c, [(1, 1, 1, 1, "no", 1)])),
     "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, 5, 10)),
     "oldest_unsettled_at": ("ix_outbox_key", statements.oldest_unsettled_at),
     "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, TOPIC, ["a", "b"])),
@@ -42,6 +41,8 @@ def plan_of(box: Outbox, name: str) -> list[str]:
         QUERIES[name][1](connection)
         event.remove(connection, "before_cursor_execute", note)
         (statement, parameters), *_ = sent
+        if isinstance(parameters, list):
+            (parameters,) = parameters
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         return [row.detail for row in plan]
 

@@ -1,0 +1,41 @@
+"""One statement for many rows, in the fastest way that each database has."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+class ForEachRow:
+    """A statement run for each of many rows; ``{name}`` in it stands for a row's value of that name.
+
+    SQLite runs it once a row, with the values bound. PostgreSQL runs it once, joined with all rows, which are one JSON
+    parameter. For that an INSERT says ``{values}`` where its values belong, an UPDATE ``{from_rows}``, and a DELETE
+    ``{using_rows}``. ``columns`` names a row's values, in order, with their types, ``text`` or ``bigint``.
+    """
+
+    def __init__(self, sql: str, columns: Mapping[str, str]) -> None:
+        self._names = tuple(columns)
+        places = {name: f"?{number}" for number, name in enumerate(columns, 1)}
+        self._one_row = sql.format(
+            values=f"VALUES ({', '.join(places.values())})", from_rows="", using_rows="", **places
+        )
+        rows = f"json_to_recordset(%s) AS r ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+        joined = {name: f"r.{name}" for name in columns}
+        self._all_rows = sql.format(
+            values=f"SELECT {', '.join(joined.values())} FROM {rows}",  # noqa: S608 - names given in our own code
+            from_rows=f"FROM {rows}",
+            using_rows=f"USING {rows}",
+            **joined,
+        )
+
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """In the caller's transaction. On PostgreSQL no two rows may change the same row of the table."""
+        if not rows:
+            return
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(self._one_row, list(rows))
+        else:
+            objects = [dict(zip(self._names, row, strict=True)) for row in rows]
+            connection.exec_driver_sql(self._all_rows, (json.dumps(objects),))
