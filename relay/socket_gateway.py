@@ -24,6 +24,7 @@ WINDOW_REQUESTS = 500
 WINDOW_BYTES = 2**20
 MAX_LINE = 4 * 2**20
 MAX_ANSWER = 2**20
+MAX_DEPTH = 100
 
 log = structlog.get_logger()
 
@@ -81,7 +82,7 @@ class SocketGateway:
         """Asks for a method that no gateway has: any answer shows that requests are being answered."""
         try:
             connection = self._connected()
-            connection.sendall(_line("probe", "relay_probe", None))
+            connection.sendall(_line("probe", "relay_probe", "null"))
             self._read_answer(time.monotonic() + self._answer_seconds)
         except (_BrokenError, OSError) as error:
             self.close()
@@ -97,7 +98,7 @@ class SocketGateway:
         if message.topic != self._topic:
             return Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {message.topic!r}; the socket cannot carry it")
         try:
-            params = json.loads(message.payload)
+            params = _on_one_line(message.payload)
         except (ValueError, RecursionError) as error:
             return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
         self._last_id += 1
@@ -163,9 +164,43 @@ class SocketGateway:
             self._receive(connection)
 
 
-def _line(request_id: str, method: str, params: object) -> bytes:
-    """One request. ASCII only: the real gateway decodes each packet by itself and breaks characters that are split."""
-    return json.dumps({"id": request_id, "method": method, "params": params}, separators=(",", ":")).encode() + b"\n"
+def _line(request_id: str, method: str, params: str) -> bytes:
+    return f'{{"id":"{request_id}","method":"{method}","params":{params}}}\n'.encode("ascii")
+
+
+def _on_one_line(payload: str) -> str:
+    """The payload as JSON that any gateway reads: what is no JSON would be answered with no id to tell which it was.
+
+    ASCII only: the real gateway decodes each packet by itself and breaks characters that are split.
+    """
+    found = _DECODER.decode(payload)
+    if _is_deep(found):
+        raise RecursionError
+    if payload.isascii() and "\n" not in payload:
+        return payload
+    return json.dumps(found, separators=(",", ":"), allow_nan=False)
+
+
+def _is_deep(value: object) -> bool:
+    """Whether a gateway might find it too deeply nested to be read."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _judge(line: bytes, awaited: dict[str, Message], verdicts: dict[int, Verdict]) -> None:

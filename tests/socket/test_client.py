@@ -155,6 +155,17 @@ def test_requests_are_ascii_so_that_no_packet_splits_a_character(at: Path, clien
     assert server.requests[0]["params"] == json.loads(payload)
 
 
+def test_a_payload_of_many_lines_is_sent_on_one(at: Path, client: SocketGateway) -> None:
+    payload = json.dumps(params(), indent=2)
+
+    with scripted(at, result) as server:
+        (verdict,) = client.deliver([message(payload=payload)])
+        client.close()
+
+    assert verdict.outcome is Outcome.DELIVERED
+    assert server.requests[0]["params"] == json.loads(payload)
+
+
 def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketGateway) -> None:
     many = [message(number, f"inv-{number}") for number in range(1, 3 * WINDOW_REQUESTS)]
 
@@ -172,9 +183,12 @@ def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketGateway) -> 
         (message(topic="other"), "unknown topic"),
         (message(payload="{"), "not JSON"),
         (message(payload="[" * 200_000), "not JSON"),
+        (message(payload='{"note":' + "[" * 500 + "]" * 500 + "}"), "not JSON"),
+        (message(payload='{"note":NaN}'), "not JSON"),
+        (message(payload='{"note":"é","maxUses":1e400}'), "not JSON"),
         (message(payload=json.dumps(params(note="x" * 2**22))), "more than"),
     ],
-    ids=["unknown topic", "broken", "too deep", "too long"],
+    ids=["unknown topic", "broken", "too deep", "deep", "NaN", "infinite", "too long"],
 )
 def test_what_a_line_cannot_carry_is_refused_for_good_and_not_sent(
     at: Path, client: SocketGateway, refused: Message, words: str
