@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import CONTACTS
 from outbox.clock import now_ms
+from outbox.rows import ForKeys
 
-_KNOWN = select(CONTACTS.c.id).where(CONTACTS.c.id.in_(bindparam("ids", expanding=True)))
+_KNOWN = ForKeys("SELECT id FROM contacts WHERE id {among}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,4 @@ def upsert_contact(
 
 def known_contacts(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Those of ``ids`` that are contacts here."""
-    wanted = sorted(set(ids))
-    return set(connection.execute(_KNOWN, {"ids": wanted}).scalars()) if wanted else set()
+    return {row.id for row in _KNOWN.run(connection, ids)}

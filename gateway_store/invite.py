@@ -61,13 +61,6 @@ INVITES = Table(
     _METADATA,
     *(Column(name, BigInteger() if name in INTEGERS else Text(), primary_key=name == "id") for name in COLUMNS),
 )
-CLOSED = Table(
-    "ingress_invites_closed",
-    _METADATA,
-    Column("id", Text(), primary_key=True),
-    Column("status", Text()),
-    Column("use_count", BigInteger()),
-)
 CONTACTS = Table(
     "contacts",
     _METADATA,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
 from sqlalchemy.orm import Session
 
@@ -56,14 +57,14 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
 
     Raises a `MirrorRefusedError` where it refuses; the session's transaction is then as before the call.
     """
-    (result,) = mirror_batch(session, [invite])
+    (result,) = mirror_batch(session.connection(), [invite])
     if isinstance(result, MirrorRefusedError):
         raise result
     return result
 
 
 def mirror_batch(
-    session: Session, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
+    connection: Connection, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     """`mirror_create` for many in one transaction; each gets its own outcome or refusal, in the order given.
 
@@ -73,30 +74,29 @@ def mirror_batch(
     if len(payloads) > MAX_BATCH:
         raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
     try:
-        with session.begin_nested():
-            return _mirror(session, payloads, first_created_at_wins)
+        with connection.begin_nested():
+            return _mirror(connection, payloads, first_created_at_wins)
     except (IntegrityError, DataError, InterfaceError, OverflowError):
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
-        return [_mirror_alone(session, payload, first_created_at_wins) for payload in payloads]
+        return [_mirror_alone(connection, payload, first_created_at_wins) for payload in payloads]
 
 
 def _mirror_alone(
-    session: Session, payload: Payload, first_created_at_wins: bool
+    connection: Connection, payload: Payload, first_created_at_wins: bool
 ) -> MirrorOutcome | MirrorRefusedError:
     try:
-        with session.begin_nested():
-            return _mirror(session, [payload], first_created_at_wins)[0]
+        with connection.begin_nested():
+            return _mirror(connection, [payload], first_created_at_wins)[0]
     except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
         cause = getattr(error, "orig", None) or error
         return StoredRowError(f"the gateway's table refuses the row: {cause}")
 
 
 def _mirror(
-    session: Session, payloads: Sequence[Payload], first_created_at_wins: bool
+    connection: Connection, payloads: Sequence[Payload], first_created_at_wins: bool
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     parsed = [_parsed(payload) for payload in payloads]
     invites = [one for one in parsed if isinstance(one, Invite)]
-    connection = session.connection()
     stored = invites_of(connection, (invite.id for invite in invites))
     if first_created_at_wins:
         parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
@@ -107,7 +107,7 @@ def _mirror(
         one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, _still_closed(one, closed))
         for one in parsed
     ]
-    _write(session, stored, current)
+    _write(connection, stored, current)
     return results
 
 
@@ -150,13 +150,12 @@ def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite
     return MirrorOutcome(Mirrored.CREATED if known is None else Mirrored.ADVANCED, merged)
 
 
-def _write(session: Session, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
+def _write(connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
     new = [values_of(invite) for id_, invite in current.items() if id_ not in stored]
     changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
     # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
     # whose contact is gone.
     moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
-    connection = session.connection()
     _INSERT.run(connection, new)
     _UPDATE.run(connection, [values_of(invite) for invite in changed])
     _MOVE.run(connection, [(invite.id, invite.contact_id) for invite in moved])

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import CLOSED, INVITES, Invite, invite_of
+from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
+from outbox.rows import ForKeys
 
-_BY_IDS = select(INVITES).where(INVITES.c.id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}}")  # noqa: S608 - names of our own
+_CLOSED = ForKeys("SELECT id, status, use_count FROM ingress_invites_closed WHERE id {among}")
 
 Values = tuple[str | int | None, ...]
 
@@ -18,17 +20,12 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
 
 
 def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
-    rows = connection.execute(_BY_IDS, {"ids": sorted(set(ids))})
-    return {invite.id: invite for invite in map(invite_of, rows)}
+    return {invite.id: invite for invite in map(invite_of, _BY_IDS.run(connection, ids))}
 
 
 def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     """Status and use count that invites had when they were deleted, of those that were not plainly active."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return {}
-    rows = connection.execute(select(CLOSED).where(CLOSED.c.id.in_(wanted)))
-    return {row.id: (row.status, row.use_count) for row in rows}
+    return {row.id: (row.status, row.use_count) for row in _CLOSED.run(connection, ids)}
 
 
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
@@ -38,5 +35,4 @@ def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Va
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
-    rows = connection.execute(_BY_IDS, {"ids": list(ids)})
-    return {row.id: tuple(row) for row in rows}
+    return {row.id: tuple(row) for row in _BY_IDS.run(connection, ids)}

@@ -32,7 +32,7 @@ def read_request(line: bytes) -> Request | bytes | None:
     if not line:
         return None
     try:
-        found = json.loads(line.decode(), parse_constant=_refuse, parse_int=_number)
+        found = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return error_reply(UNKNOWN_ID, INVALID_JSON)
     request = found if isinstance(found, dict) else {}
@@ -79,7 +79,7 @@ def _json(value: object) -> str:
     """``null`` for what JSON has no word for: 1e400 is infinite once read, and what could just be read may be nested
     too deeply to be written."""
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(value)
     except (ValueError, RecursionError):
         return "null"
 
@@ -96,3 +96,8 @@ def _number(digits: str) -> int | float:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: with any option, json.loads and json.dumps make theirs anew at each call.
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_int=_number)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

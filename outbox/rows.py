@@ -1,10 +1,10 @@
 """One statement for many rows, in the fastest way that each database has."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 
 class ForEachRow:
@@ -39,3 +39,22 @@ class ForEachRow:
         else:
             objects = [dict(zip(self._names, row, strict=True)) for row in rows]
             connection.exec_driver_sql(self._all_rows, (json.dumps(objects),))
+
+
+class ForKeys:
+    """A query for the rows of which a column is among many keys: ``WHERE id {among}``.
+
+    ``{lock}`` at its end locks the rows until the transaction ends; SQLite has locked the whole database before.
+    """
+
+    def __init__(self, sql: str, lock: str = "FOR UPDATE") -> None:
+        self._sqlite = sql.format(among="IN (SELECT value FROM json_each(?))", lock="")
+        self._postgresql = sql.format(among="= ANY(%s)", lock=lock)
+
+    def run(self, connection: Connection, keys: Iterable[str]) -> Sequence[Row[Any]]:
+        wanted = sorted(set(keys))
+        if not wanted:
+            return []
+        if connection.dialect.name == "sqlite":
+            return connection.exec_driver_sql(self._sqlite, (json.dumps(wanted),)).all()
+        return connection.exec_driver_sql(self._postgresql, (wanted,)).all()

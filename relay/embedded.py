@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
-from sqlalchemy.orm import Session
 
 from gateway_store import ContactMissingError, MirrorRefusedError
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
@@ -24,8 +24,8 @@ class EmbeddedGateway:
     def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
         before = file_identity(self._path)
         try:
-            with Session(self._engine) as session, session.begin():
-                verdicts = self._apply(session, messages)
+            with writing(self._engine) as connection:
+                verdicts = self._apply(connection, messages)
         except (OperationalError, DatabaseMissingError) as error:
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
@@ -47,7 +47,7 @@ class EmbeddedGateway:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _apply(self, session: Session, messages: Sequence[Message]) -> list[Verdict]:
+    def _apply(self, connection: Connection, messages: Sequence[Message]) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
         for topic in dict.fromkeys(message.topic for message in messages):
             of_topic = [message for message in messages if message.topic == topic]
@@ -55,7 +55,7 @@ class EmbeddedGateway:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
                 verdicts |= {message.seq: refusal for message in of_topic}
                 continue
-            results = self._appliers[topic](session, [message.payload for message in of_topic])
+            results = self._appliers[topic](connection, [message.payload for message in of_topic])
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Values = tuple[str | int | None, ...]
-Apply = Callable[[Session, Sequence[str]], Sequence[object]]
+Apply = Callable[[Connection, Sequence[str]], Sequence[object]]
 
 
 class Rows(Protocol):

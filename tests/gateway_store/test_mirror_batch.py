@@ -24,7 +24,7 @@ from tests.gateway_store.examples import OTHER_HASH, RECORDED, REDEEMED, deliver
 def verdicts(engine: Engine, payloads: list[Payload]) -> list[Any]:
     """Mirrored and committed; ``created`` and so on, or the class of the refusal."""
     with Session(engine) as session, session.begin():
-        results = mirror_batch(session, payloads)
+        results = mirror_batch(session.connection(), payloads)
     return [result.status.value if isinstance(result, MirrorOutcome) else type(result) for result in results]
 
 
@@ -109,7 +109,7 @@ def test_an_update_that_the_table_itself_refuses_fails_alone(mirror: Engine) -> 
 def test_a_table_that_refuses_says_which_rule_was_broken(mirror: Engine) -> None:
     write(mirror, "CREATE UNIQUE INDEX one_token ON ingress_invites (token_hash)")
     with Session(mirror) as session, session.begin():
-        _, refusal = mirror_batch(session, [payload(id="a"), payload(id="b")])
+        _, refusal = mirror_batch(session.connection(), [payload(id="a"), payload(id="b")])
     assert isinstance(refusal, MirrorRefusedError)
     assert "UNIQUE constraint failed: ingress_invites.token_hash" in str(refusal)
 
@@ -117,9 +117,9 @@ def test_a_table_that_refuses_says_which_rule_was_broken(mirror: Engine) -> None
 def test_a_row_that_the_table_refuses_leaves_earlier_work_of_the_caller_intact(mirror: Engine) -> None:
     write(mirror, "CREATE UNIQUE INDEX one_token ON ingress_invites (token_hash)")
     with Session(mirror) as session, session.begin():
-        mirror_batch(session, [payload(id="first")])
-        mirror_batch(session, [payload(id="second")])
-        mirror_batch(session, [payload(id="third", tokenHash=OTHER_HASH)])
+        mirror_batch(session.connection(), [payload(id="first")])
+        mirror_batch(session.connection(), [payload(id="second")])
+        mirror_batch(session.connection(), [payload(id="third", tokenHash=OTHER_HASH)])
     assert ids(mirror) == ["first", "third"]
 
 
@@ -131,7 +131,7 @@ def test_a_stored_row_that_cannot_be_merged_with_harms_no_other_invite(mirror: E
 
 def test_a_batch_is_committed_by_the_caller_alone(mirror: Engine) -> None:
     with Session(mirror) as session:
-        mirror_batch(session, [payload(id="a"), payload(id="b")])
+        mirror_batch(session.connection(), [payload(id="a"), payload(id="b")])
         session.rollback()
     assert ids(mirror) == []
 

@@ -91,7 +91,7 @@ def test_any_delivery_of_a_history_ends_with_its_last_state_and_never_steps_back
     before = (0, 0)
     for batch in batches:
         with Session(shared) as session, session.begin():
-            results = mirror_batch(session, [state | {"id": invite_id} for state in batch])
+            results = mirror_batch(session.connection(), [state | {"id": invite_id} for state in batch])
         assert all(isinstance(result, MirrorOutcome) for result in results)
         after = _progress(shared, invite_id)
         assert after[0] >= before[0]

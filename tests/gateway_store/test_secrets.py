@@ -41,7 +41,7 @@ def test_no_refusal_shows_a_hash(mirror: Engine, refused: Any) -> None:
     write(mirror, "CREATE UNIQUE INDEX one_token ON ingress_invites (token_hash)")
     deliver(mirror, SECRET)
     with Session(mirror) as session, session.begin():
-        (refusal,) = mirror_batch(session, [refused])
+        (refusal,) = mirror_batch(session.connection(), [refused])
     assert isinstance(refusal, MirrorRefusedError)
     assert not shows_a_hash(str(refusal) + repr(refusal) + "".join(traceback.format_exception(refusal)))
     assert not shows_a_hash(repr(vars(refusal)))
@@ -88,6 +88,6 @@ def test_the_files_beside_the_database_are_private_too(tmp_path: Path, mirror: E
 def test_an_error_of_the_database_itself_shows_no_parameters(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'empty.db'}")
     with Session(engine) as session, pytest.raises(Exception, match="no such table") as failed:
-        mirror_batch(session, [SECRET | {"id": TOKEN_HASH}])
+        mirror_batch(session.connection(), [SECRET | {"id": TOKEN_HASH}])
     assert not shows_a_hash(str(failed.value))
     engine.dispose()

@@ -139,7 +139,7 @@ def test_p03_another_process_sees_the_mirrored_row_before_the_message_is_settled
     )
 
     def look(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if "SET state = 'delivered'" in statement:
+        if "UPDATE outbox_messages" in statement:
             path = stores.folder / "gateway.db"
             found.append(subprocess.run([sys.executable, "-c", query, path], capture_output=True, text=True).stdout)
 

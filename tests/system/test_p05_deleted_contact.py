@@ -9,7 +9,7 @@ from tests.conftest import CONTACT, Stores, rows, write
 
 def deliver(stores: Stores, *payloads: str) -> list[object]:
     with Session(stores.mirror) as session, session.begin():
-        return list(gateway_store.mirror_batch(session, payloads))
+        return list(gateway_store.mirror_batch(session.connection(), payloads))
 
 
 def close(stores: Stores, invite_id: str, how: str) -> None:
