@@ -20,7 +20,7 @@ from relay.demo import run_demo
 from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, UsageError
 from relay.instants import parse_instant
 from relay.logs import configure_logs
-from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching
+from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching, shown
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.serve import serve_gateway
 from relay.settings import Settings, load_settings
@@ -99,7 +99,8 @@ def init(run: Run) -> None:
     """Create or upgrade both stores. Twice is harmless; no row is lost."""
     init_stores(run.settings)
     run.printer.record(
-        {"assistant_db": run.settings.assistant_db, "gateway": run.settings.gateway}, "Both stores are ready"
+        {"assistant_db": shown(run.settings.assistant_db), "gateway": shown(run.settings.gateway)},
+        "Both stores are ready",
     )
 
 

@@ -3,15 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import CONTACTS
 from outbox.clock import now_ms
 from outbox.rows import ForKeys
 
+_UPSERT = text(
+    """
+    INSERT INTO contacts (id, display_name, role, principal_id, created_at, updated_at)
+    VALUES (:id, :display_name, :role, :principal_id, :now, :now)
+    ON CONFLICT (id) DO UPDATE
+    SET display_name = excluded.display_name, role = excluded.role, principal_id = excluded.principal_id,
+        updated_at = excluded.updated_at
+    RETURNING id, display_name, role, principal_id, created_at, updated_at
+    """
+)
 _KNOWN = ForKeys("SELECT id FROM contacts WHERE id {among}")
+_TO_REFER = ForKeys("SELECT id FROM contacts WHERE id {among} ORDER BY id {lock}", lock="FOR KEY SHARE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +47,19 @@ def upsert_contact(
 
     Raises `ValueError` for text that PostgreSQL could not store.
     """
-    for text in (id, display_name, role, principal_id or ""):
-        if "\x00" in text:
+    for given in (id, display_name, role, principal_id or ""):
+        if "\x00" in given:
             raise ValueError("a contact's text must not contain a NUL character")
-    now = now_ms()
-    added = insert(CONTACTS).values(
-        id=id, display_name=display_name, role=role, principal_id=principal_id, created_at=now, updated_at=now
-    )
-    changed = {name: added.excluded[name] for name in ("display_name", "role", "principal_id", "updated_at")}
-    row = session.execute(
-        added.on_conflict_do_update(index_elements=[CONTACTS.c.id], set_=changed).returning(*CONTACTS.c)
-    ).one()
+    values = {"id": id, "display_name": display_name, "role": role, "principal_id": principal_id, "now": now_ms()}
+    row = session.execute(_UPSERT, values).one()
     return Contact(*row)
 
 
 def known_contacts(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Those of ``ids`` that are contacts here."""
     return {row.id for row in _KNOWN.run(connection, ids)}
+
+
+def contacts_to_refer(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of ``ids`` that are contacts here, and stay so until the transaction ends."""
+    return {row.id for row in _TO_REFER.run(connection, ids)}

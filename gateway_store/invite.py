@@ -55,24 +55,11 @@ INTEGERS = frozenset(
     {"max_uses", "use_count", "expires_at", "redeemed_at", "voice_code_digits", "created_at", "updated_at"}
 )
 TYPES = {name: "bigint" if name in INTEGERS else "text" for name in COLUMNS}
-_METADATA = MetaData()
 INVITES = Table(
     TABLE,
-    _METADATA,
+    MetaData(),
     *(Column(name, BigInteger() if name in INTEGERS else Text(), primary_key=name == "id") for name in COLUMNS),
 )
-CONTACTS = Table(
-    "contacts",
-    _METADATA,
-    Column("id", Text(), primary_key=True),
-    Column("display_name", Text()),
-    Column("role", Text()),
-    Column("principal_id", Text()),
-    Column("created_at", BigInteger()),
-    Column("updated_at", BigInteger()),
-)
-
-
 values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
 """The row of an invite, or of anything with its attributes, in the order of `COLUMNS`."""
 

@@ -1,7 +1,7 @@
 """Mirroring: merging invites into the gateway's table, one or many in the caller's transaction.
 
-The caller's transaction must hold the write lock from its start, as every one on an engine of ``outbox.open_engine``
-does: the merge is only right if nobody writes between its read and its write.
+Nobody may write between the merge's read and its write. SQLite: the caller's transaction must hold the write lock from
+its start, as every one on an engine of ``outbox.open_engine`` does. PostgreSQL: what is read is locked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,25 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from gateway_store.contacts import known_contacts
+from gateway_store.contacts import contacts_to_refer
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
 from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite, values_of
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
-from gateway_store.read import closed_before, invites_of
+from gateway_store.read import closed_before, invites_to_merge
+from outbox.redact import reason_of
 from outbox.rows import ForEachRow
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
 # Their ids are looked up in one statement, whose parameters SQLite limits.
 MAX_BATCH = 1_000
+TRIES = 3
+RAISED_BY_TRIGGER = "P0001"
+_OF_A_ROW = (IntegrityError, DataError, InterfaceError, OverflowError, ProgrammingError)
 
 _CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
 _INSERT = ForEachRow(f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}", TYPES)
@@ -76,7 +80,9 @@ def mirror_batch(
     try:
         with connection.begin_nested():
             return _mirror(connection, payloads, first_created_at_wins)
-    except (IntegrityError, DataError, InterfaceError, OverflowError):
+    except _OF_A_ROW as error:
+        if not _is_of_a_row(error):
+            raise
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
         return [_mirror_alone(connection, payload, first_created_at_wins) for payload in payloads]
 
@@ -84,12 +90,21 @@ def mirror_batch(
 def _mirror_alone(
     connection: Connection, payload: Payload, first_created_at_wins: bool
 ) -> MirrorOutcome | MirrorRefusedError:
-    try:
-        with connection.begin_nested():
-            return _mirror(connection, [payload], first_created_at_wins)[0]
-    except (IntegrityError, DataError, InterfaceError, OverflowError) as error:
-        cause = getattr(error, "orig", None) or error
-        return StoredRowError(f"the gateway's table refuses the row: {cause}")
+    for _ in range(TRIES):
+        try:
+            with connection.begin_nested():
+                return _mirror(connection, [payload], first_created_at_wins)[0]
+        except _OF_A_ROW as error:
+            if not _is_of_a_row(error):
+                raise
+            # Another relay may have added the row since it was looked for; then it is there to be merged with.
+            reason = reason_of(error)
+    return StoredRowError(f"the gateway's table refuses the row: {reason}")
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether the table refuses a row; what a trigger of PostgreSQL raises looks like an error in our own words."""
+    return not isinstance(error, ProgrammingError) or getattr(error.orig, "sqlstate", None) == RAISED_BY_TRIGGER
 
 
 def _mirror(
@@ -97,18 +112,16 @@ def _mirror(
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     parsed = [_parsed(payload) for payload in payloads]
     invites = [one for one in parsed if isinstance(one, Invite)]
-    stored = invites_of(connection, (invite.id for invite in invites))
+    # Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other.
+    contacts = contacts_to_refer(connection, {invite.contact_id for invite in invites})
+    stored = invites_to_merge(connection, (invite.id for invite in invites))
     if first_created_at_wins:
         parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current: dict[str, Invite] = dict(stored)
-    contacts = known_contacts(connection, {id_ for one in invites for id_ in _new_references(one, stored)})
-    closed = closed_before(connection, (one.id for one in invites if one.id not in stored))
-    results = [
-        one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, _still_closed(one, closed))
-        for one in parsed
-    ]
+    results = [one if isinstance(one, MirrorRefusedError) else _merge_into(current, contacts, one) for one in parsed]
     _write(connection, stored, current)
-    return results
+    closed = _close_again(connection, stored, current)
+    return [_as_closed(one, closed) for one in results] if closed else results
 
 
 def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
@@ -121,18 +134,6 @@ def _parsed(payload: Payload) -> Invite | MirrorRefusedError:
         return parse_payload(payload)
     except MirrorRefusedError as refusal:
         return refusal
-
-
-def _new_references(incoming: Invite, stored: Mapping[str, Invite]) -> set[str]:
-    """Contacts that the merge may refer to and the table has not vouched for: none where the contact stays."""
-    known = stored.get(incoming.id)
-    if known is None:
-        return {incoming.contact_id}
-    return set() if known.contact_id == incoming.contact_id else {incoming.contact_id, known.contact_id}
-
-
-def _still_closed(incoming: Invite, closed: Mapping[str, tuple[str, int]]) -> Invite:
-    return at_least(incoming, *closed[incoming.id]) if incoming.id in closed else incoming
 
 
 def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> MirrorOutcome | MirrorRefusedError:
@@ -159,3 +160,22 @@ def _write(connection: Connection, stored: Mapping[str, Invite], current: Mappin
     _INSERT.run(connection, new)
     _UPDATE.run(connection, [values_of(invite) for invite in changed])
     _MOVE.run(connection, [(invite.id, invite.contact_id) for invite in moved])
+
+
+def _close_again(
+    connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]
+) -> dict[str, Invite]:
+    """New rows that were deleted before, as closed as they were then. Looked for behind the insert: from there on
+    nobody can add and delete such a row unseen."""
+    added = [id_ for id_ in current if id_ not in stored]
+    closed = {id_: at_least(current[id_], *was) for id_, was in closed_before(connection, added).items()}
+    _UPDATE.run(connection, [values_of(invite) for invite in closed.values()])
+    return closed
+
+
+def _as_closed(
+    result: MirrorOutcome | MirrorRefusedError, closed: Mapping[str, Invite]
+) -> MirrorOutcome | MirrorRefusedError:
+    if isinstance(result, MirrorRefusedError) or result.invite.id not in closed:
+        return result
+    return replace(result, invite=closed[result.invite.id])

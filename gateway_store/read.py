@@ -9,6 +9,7 @@ from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
 from outbox.rows import ForKeys
 
 _BY_IDS = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}}")  # noqa: S608 - names of our own
+_TO_MERGE = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}} ORDER BY id {{lock}}")  # noqa: S608
 _CLOSED = ForKeys("SELECT id, status, use_count FROM ingress_invites_closed WHERE id {among}")
 
 Values = tuple[str | int | None, ...]
@@ -19,8 +20,9 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
     return None if row is None else invite_of(row)
 
 
-def invites_of(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
-    return {invite.id: invite for invite in map(invite_of, _BY_IDS.run(connection, ids))}
+def invites_to_merge(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
+    """Those that are there, locked in the order of their ids until the transaction ends."""
+    return {invite.id: invite for invite in map(invite_of, _TO_MERGE.run(connection, ids))}
 
 
 def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, int]]:

@@ -42,7 +42,7 @@ def retry_all_dead(engine: Engine) -> int:
                 total += statements.revive_dead(connection, row["topic"], row["key"], now)
         if len(page) < _PAGE:
             return total
-        let_others_write(time.monotonic() - started)
+        let_others_write(engine, time.monotonic() - started)
 
 
 def retry_dead(engine: Engine, seq: int) -> int:

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from outbox import statements
 from outbox.clock import now_ms
-from outbox.engine import sqlite_path
+from outbox.datagram import wake
 from outbox.errors import OutboxFullError
 from outbox.message import Origin, shard_of
-from outbox.wake import wake
+from outbox.sqlite import sqlite_path
 
 _WAKE = "outbox_database_to_wake"
 
@@ -24,8 +24,7 @@ def with_its_message(session: Session) -> Iterator[None]:
     Without it a caller that catches `OutboxFullError` and goes on would commit the row alone.
     """
     connection = session.connection()
-    driver = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite" and not driver.in_transaction:  # type: ignore[union-attr]
+    if connection.dialect.name == "sqlite" and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         # An engine that `configure_engine` has not seen: its driver would take the savepoint for the transaction.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     with connection.begin_nested():
@@ -51,7 +50,7 @@ def enqueue_many(session: Session, *, topic: str, rows: Iterable[tuple[str, int,
         return
     _refuse_beyond_limit(session, len(messages))
     statements.insert_messages(session.connection(), messages)
-    _wake_after_commit(session)
+    _wake_at_commit(session)
 
 
 def _refuse_beyond_limit(session: Session, more: int) -> None:
@@ -61,6 +60,14 @@ def _refuse_beyond_limit(session: Session, more: int) -> None:
             f"the outbox holds its limit of {limit} unsettled messages; nothing was enqueued. "
             "See `relay status` for why they are not drained"
         )
+
+
+def _wake_at_commit(session: Session) -> None:
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        _wake_after_commit(session)
+    elif connection.get_execution_options().get("outbox_notify", True):
+        statements.notify(connection)
 
 
 def _wake_after_commit(session: Session) -> None:

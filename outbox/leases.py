@@ -12,7 +12,6 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from outbox import statements
-from outbox.clock import now_ms
 from outbox.engine import reading, writing
 from outbox.message import SHARDS
 
@@ -65,13 +64,13 @@ class Leases:
 
     def renew(self) -> None:
         """Shows that this relay lives and extends what it holds; a lease taken by another is given up here."""
-        now = now_ms()
         with writing(self.engine) as connection:
+            now = statements.lease_clock(connection)
             self._show_alive(connection, now)
             held = self.tokens
             expires_at = now + _ms(self.length)
             statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
-            standing = statements.tokens_standing(connection)
+            standing = statements.tokens_standing(connection, held)
         lost = {shard: token for shard, token in held.items() if standing.get(shard) != token}
         with self._mutex:
             # Only what was looked at: a shard that `balance` took since the commit above is not lost.
@@ -84,10 +83,11 @@ class Leases:
         it had in hand may have killed it. Call between batches only, so that no shard in hand is given up.
         """
         with reading(self.engine) as connection:
-            if self._plan(connection, now_ms()).is_empty:
+            if self._plan(connection, statements.lease_clock(connection)).is_empty:
                 return []
         with writing(self.engine) as connection:
-            now = now_ms()
+            statements.lock_leases(connection)
+            now = statements.lease_clock(connection)
             self._show_alive(connection, now)
             plan = self._plan(connection, now)
             expires_at = now + _ms(self.length)

@@ -9,8 +9,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 
-from outbox.engine import make_private, sqlite_path
+from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
+from outbox.sqlite import make_private, sqlite_path
 
 
 class Scripts(NamedTuple):
@@ -20,6 +21,8 @@ class Scripts(NamedTuple):
     version_table: str
 
 
+# An advisory lock's number; any will do that nobody else in the database uses.
+_UPGRADING = 0x75706772616465
 SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version")
 
 
@@ -31,9 +34,15 @@ def upgrade(engine: Engine) -> None:
 def run_migrations(engine: Engine, *parts: Scripts) -> None:
     """Brings ``engine``'s database to the newest of each of ``parts``, all of them or none.
 
-    The write lock is held from before the version is read, so a second process waits and then finds nothing to do.
+    A lock is held from before the version is read, so a second process waits and then finds nothing to do.
     Raises `SchemaRefusedError` where a script refuses what it finds, or the database was upgraded by a later release.
     """
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADING})")
+            for part in parts:
+                _run(connection, part)
+        return
     path = sqlite_path(engine)
     with engine.connect() as connection:
         raw = connection.connection

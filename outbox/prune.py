@@ -28,4 +28,4 @@ def prune(engine: Engine, retention: timedelta, go_on: Callable[[], bool] = lamb
         total += deleted
         if deleted < ROWS_A_TRANSACTION or not go_on():
             return total
-        let_others_write(time.monotonic() - started)
+        let_others_write(engine, time.monotonic() - started)

@@ -20,5 +20,10 @@ def redact_reason(text: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """`redact_reason` of what went wrong in a database, in the driver's own words where SQLAlchemy wraps them."""
-    return redact_reason(str(getattr(error, "orig", None) or error))
+    """`redact_reason` of what went wrong in a database, in the driver's own words where SQLAlchemy wraps them.
+
+    Of PostgreSQL's words the first line: its details quote the row.
+    """
+    cause = getattr(error, "orig", None) or error
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return redact_reason(str(primary or cause))

@@ -51,8 +51,8 @@ class ForKeys:
         self._sqlite = sql.format(among="IN (SELECT value FROM json_each(?))", lock="")
         self._postgresql = sql.format(among="= ANY(%s)", lock=lock)
 
-    def run(self, connection: Connection, keys: Iterable[str]) -> Sequence[Row[Any]]:
-        wanted = sorted(set(keys))
+    def run(self, connection: Connection, keys: Iterable[str] | Iterable[int]) -> Sequence[Row[Any]]:
+        wanted: list[Any] = sorted(set(keys))
         if not wanted:
             return []
         if connection.dialect.name == "sqlite":

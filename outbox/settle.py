@@ -47,9 +47,9 @@ def settle(
 ) -> list[Settled]:
     """Writes the verdicts of messages whose lease still stands; the others come back as ``lease_lost``, unwritten.
 
-    Must run in a writing transaction: holding the write lock, no one can take a lease between the check and the commit.
+    Must run in a writing transaction: no one can then take a lease between the check and the commit.
     """
-    standing = statements.tokens_standing(connection)
+    standing = statements.tokens_standing(connection, {one.message.shard for one in judged})
     writes = _Writes()
     result = []
     for one in judged:
@@ -63,7 +63,7 @@ def settle(
 
 def count_attempt(connection: Connection, tokens: Mapping[int, str], message: Message, reason: str | None) -> bool:
     """Writes ``message``'s attempts and reason ahead of a delivery, under the fence; False if the lease is lost."""
-    if not _stands(statements.tokens_standing(connection), tokens, message):
+    if not _stands(statements.tokens_standing(connection, [message.shard]), tokens, message):
         return False
     statements.set_attempts(connection, message.seq, message.attempts, reason)
     return True

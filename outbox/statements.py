@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.orm import Session
 
+from outbox.clock import now_ms
 from outbox.message import Message
-from outbox.rows import ForEachRow
+from outbox.rows import ForEachRow, ForKeys
 
 Row = Mapping[str, Any]
 Rows = Sequence[tuple[Any, ...]]
@@ -32,6 +33,10 @@ _NEWEST_OF_ITS_KEY = """
                   AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
 """
 
+CHANNEL = "outbox_messages"
+# An advisory lock's number; any will do that nobody else in the database uses.
+_SHARING_OUT = 0x6F7574626F78
+
 _INSERT = ForEachRow(
     "INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at) {values}",
     {
@@ -49,6 +54,11 @@ _INSERT = ForEachRow(
 def insert_messages(connection: Connection, rows: Rows) -> None:
     """Adds pending messages: (topic, key, version, shard, payload, origin, enqueued_at)."""
     _INSERT.run(connection, rows)
+
+
+def notify(connection: Connection) -> None:
+    """PostgreSQL only: at the commit, and only then, whoever listens is woken; many of one transaction are one."""
+    connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
 
 def count_unsettled_up_to(session: Session, limit: int) -> int:
@@ -220,9 +230,28 @@ def leases(connection: Connection) -> Sequence[tuple[int, str, str, int]]:
     return [(row.shard, row.owner, row.token, row.expires_at) for row in rows]
 
 
-def tokens_standing(connection: Connection) -> dict[int, str]:
-    rows = connection.execute(text("SELECT shard, token FROM outbox_leases"))
-    return {row.shard: row.token for row in rows}
+_TOKENS_STANDING = ForKeys(
+    "SELECT shard, token FROM outbox_leases WHERE shard {among} ORDER BY shard {lock}", lock="FOR SHARE"
+)
+
+
+def tokens_standing(connection: Connection, shards: Iterable[int]) -> dict[int, str]:
+    """Shard to token. Nobody can take or give up one of these leases before the caller's transaction ends."""
+    return {row.shard: row.token for row in _TOKENS_STANDING.run(connection, shards)}
+
+
+def lock_leases(connection: Connection) -> None:
+    """Until the transaction ends nobody else shares out shards; SQLite's write lock is that lock already."""
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SHARING_OUT})")
+
+
+def lease_clock(connection: Connection) -> int:
+    """Epoch ms by which leases run out: one clock for all relays, the database's where they are on many machines."""
+    if connection.dialect.name == "sqlite":
+        return now_ms()
+    found = connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    return int(found.scalar_one())
 
 
 _PUT_LEASES = ForEachRow(

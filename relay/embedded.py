@@ -3,21 +3,22 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from gateway_store import ContactMissingError, MirrorRefusedError
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
-from outbox.engine import file_identity, sqlite_path, writing
+from outbox.engine import takes_writes, writing
 from outbox.redact import reason_of
+from outbox.sqlite import file_identity, sqlite_path
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
 
 
 class EmbeddedGateway:
-    """A gateway that is a database file. It is never created here: a missing one is unreachable, not empty."""
+    """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
-    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
-        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout)
+    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, idle_timeout: float) -> None:
+        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, idle_timeout=idle_timeout)
         self._path = sqlite_path(self._engine)
         self._appliers = appliers
 
@@ -26,11 +27,10 @@ class EmbeddedGateway:
         try:
             with writing(self._engine) as connection:
                 verdicts = self._apply(connection, messages)
-        except (OperationalError, DatabaseMissingError) as error:
+        except DatabaseMissingError as error:
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
-            # A damaged file, or one that is no database, raises exactly this class; its subclasses are about a message.
-            if type(error) is not DatabaseError:
+            if not _is_of_the_database(error):
                 raise
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         if file_identity(self._path) != before:
@@ -40,7 +40,9 @@ class EmbeddedGateway:
     def probe(self) -> None:
         try:
             with writing(self._engine) as connection:
-                connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1)")
+                connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1) AS one")
+                if not takes_writes(connection):
+                    raise GatewayUnreachableError("the gateway's database is read-only")
         except (DBAPIError, DatabaseMissingError) as error:
             raise GatewayUnreachableError(reason_of(error)) from error
 
@@ -58,6 +60,18 @@ class EmbeddedGateway:
             results = self._appliers[topic](connection, [message.payload for message in of_topic])
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
+
+
+def _is_of_the_database(error: DBAPIError) -> bool:
+    """Whether it is the database that cannot work now, whatever the message. `mirror_batch` takes care of the rows."""
+    if isinstance(error, OperationalError):
+        return True
+    if isinstance(error, InternalError | ProgrammingError):
+        # PostgreSQL: a transaction made read-only or ended, a table or a right that is not there. Class P0 is a
+        # trigger's own doing.
+        return getattr(error.orig, "sqlstate", None) is not None
+    # A damaged SQLite file, or one that is no database, raises exactly this class; its subclasses are about a message.
+    return type(error) is DatabaseError
 
 
 def _verdict(result: object) -> Verdict:

@@ -4,14 +4,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, make_url
+from sqlalchemy import URL, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, SchemaRefusedError, open_engine, reading
-from outbox.redact import redact_reason
+from outbox.postgresql import DRIVER
+from outbox.redact import reason_of
 from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
@@ -21,6 +23,8 @@ from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
 UNIX = "unix://"
 UPGRADE_PATIENCE_SECONDS = 60.0
+# How long a PostgreSQL server waits in mid-transaction for a relay that stands still, with others behind its locks.
+FROZEN_SECONDS = 10.0
 
 
 def open_gateway(settings: Settings) -> Gateway:
@@ -28,7 +32,7 @@ def open_gateway(settings: Settings) -> Gateway:
     if settings.gateway.startswith(UNIX):
         return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
-    return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1))
+    return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1), FROZEN_SECONDS)
 
 
 def open_source(settings: Settings) -> Engine:
@@ -36,7 +40,7 @@ def open_source(settings: Settings) -> Engine:
     engine = open_existing(settings.assistant_db, "--assistant-db")
     with reaching("the assistant's database"), reading(engine) as connection:
         if not inspect(connection).has_table("outbox_messages"):
-            raise UnreachableError(f"{settings.assistant_db} has no outbox yet; run `relay init`")
+            raise UnreachableError(f"{shown(settings.assistant_db)} has no outbox yet; run `relay init`")
     return engine
 
 
@@ -51,7 +55,7 @@ def open_mirror(settings: Settings) -> Engine:
 
 def open_existing(url: str, option: str) -> Engine:
     check_url(url, option)
-    return open_engine(url, create=False)
+    return open_engine(url, create=False, idle_timeout=FROZEN_SECONDS)
 
 
 def socket_path(url: str, option: str) -> Path:
@@ -68,11 +72,28 @@ def check_url(url: str, option: str) -> None:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise UsageError(f"{option} must be a database URL such as sqlite:///gateway.db") from None
+    if parsed.drivername == DRIVER:
+        _check_postgresql(parsed, option)
+        return
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise UsageError(f"{option}: cannot open a {parsed.drivername} database; use sqlite:///PATH")
+        raise UsageError(f"{option}: cannot open a {parsed.drivername} database; use sqlite:///PATH or {DRIVER}://...")
     named = parsed.database
     if not named or named == ":memory:" or named.startswith("file:") or parsed.host or parsed.query:
         raise UsageError(f"{option} must name a database file, sqlite:///PATH: two processes share it")
+
+
+def _check_postgresql(url: URL, option: str) -> None:
+    if not url.database:
+        raise UsageError(f"{option} must name a database, {DRIVER}://HOST/NAME")
+    if find_spec("psycopg") is None:
+        raise UsageError(f"{option}: PostgreSQL needs its driver; pip install 'invite-relay[postgres]'")
+
+
+def shown(url: str) -> str:
+    """A URL fit to be printed: without its password."""
+    if url.startswith(UNIX):
+        return url
+    return make_url(url).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -83,7 +104,7 @@ def reaching(what: str) -> Iterator[None]:
     except DatabaseMissingError as error:
         raise UnreachableError(f"{what} cannot be reached: {error}") from error
     except DBAPIError as error:
-        raise UnreachableError(f"{what} cannot be read: {redact_reason(str(error.orig))}") from error
+        raise UnreachableError(f"{what} cannot be read: {reason_of(error)}") from error
 
 
 def init_stores(settings: Settings) -> None:

@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from outbox import State, read_only, reading, statements
-from outbox.clock import now_ms
 from outbox.engine import let_others_write
 from outbox.leases import live_relays
 from relay.errors import InterruptedRelayError, UnreachableError, UsageError
@@ -99,7 +98,7 @@ def enqueue_selected(
             progress(done)
         if len(ids) < wanted:
             break
-        let_others_write(time.monotonic() - started)
+        let_others_write(source, time.monotonic() - started)
     return done
 
 
@@ -134,7 +133,7 @@ def _look(source: Engine, done: Replayed, progress: Progress) -> None:
 
 def _relay_lives(source: Engine) -> bool:
     with reading(source) as connection:
-        return bool(live_relays(connection, now_ms()))
+        return bool(live_relays(connection, statements.lease_clock(connection)))
 
 
 def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:

@@ -47,7 +47,7 @@ def read_status(source: Engine, gateway: Gateway) -> Status:
     with reading(source) as connection:
         count = statements.count_by_state(connection)
         oldest = statements.oldest_unsettled_at(connection)
-        relays = tuple(live_relays(connection, now))
+        relays = tuple(live_relays(connection, statements.lease_clock(connection)))
     problem = None
     try:
         gateway.probe()

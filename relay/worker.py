@@ -12,11 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import DatabaseMissingError, Outcome, reading, statements
 from outbox.clock import now_ms
-from outbox.engine import has_wal_bug, sqlite_path
 from outbox.leases import Leases
 from outbox.redact import reason_of
 from outbox.settle import Settled
-from outbox.wake import WakeListener
+from outbox.sqlite import has_wal_bug
+from outbox.wake import WakeListener, listen
 from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import UnreachableError
@@ -50,8 +50,8 @@ class Worker:
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
         """
         leases = Leases(self.outbox, self.settings.lease)
-        with WakeListener(sqlite_path(self.outbox), leases.owner[-8:]) as listener, self._signals(listener):
-            _warn(listener)
+        with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
+            _warn(listener, self.outbox)
             drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep=listener.wait)
 
             def look(balance: bool) -> None:
@@ -181,10 +181,10 @@ def _release(leases: Leases) -> None:
         log.warning("leases_not_released", reason=reason_of(error))
 
 
-def _warn(listener: WakeListener) -> None:
+def _warn(listener: WakeListener, outbox: Engine) -> None:
     if listener.problem is not None:
         log.warning("no_wake_ups", reason=listener.problem, effect="messages are found by polling only")
-    version = has_wal_bug()
+    version = has_wal_bug() if outbox.dialect.name == "sqlite" else None
     if version is not None:
         log.warning(
             "sqlite_has_wal_bug",

@@ -1,4 +1,7 @@
-"""Real databases for every test: two SQLite files in a folder of its own, as the product sets them up."""
+"""Real databases for every test, as the product sets them up: two SQLite files, and again two of PostgreSQL.
+
+A test that uses ``backend``, or anything that does, runs on each; one marked ``only`` names its database and why.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +17,8 @@ from sqlalchemy.orm import Session
 import assistant_store
 import gateway_store
 from outbox import Message, open_engine, reading, writing
+from tests.databases import BACKENDS, announce, store_urls
+from tests.postgres import Cluster, new_folder
 
 # How long an example takes says nothing on a machine that others use too.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,16 +32,10 @@ class Stores:
     """Both stores, upgraded, with the contact ``co-1`` at the gateway."""
 
     folder: Path
+    source_url: str
+    mirror_url: str
     source: Engine
     mirror: Engine
-
-    @property
-    def source_url(self) -> str:
-        return f"sqlite:///{self.folder / 'assistant.db'}"
-
-    @property
-    def mirror_url(self) -> str:
-        return f"sqlite:///{self.folder / 'gateway.db'}"
 
     def create(self, **given: Any) -> assistant_store.CreatedInvite:
         """An invite created and committed through the library."""
@@ -85,19 +84,42 @@ def message_of(row: dict[str, Any]) -> Message:
 
 
 @contextmanager
-def both_stores(folder: Path) -> Iterator[Stores]:
-    source = open_engine(f"sqlite:///{folder / 'assistant.db'}")
-    mirror = open_engine(f"sqlite:///{folder / 'gateway.db'}")
-    assistant_store.upgrade(source)
-    gateway_store.upgrade(mirror)
-    made = Stores(folder, source, mirror)
-    made.add_contact(CONTACT)
-    yield made
-    source.dispose()
-    mirror.dispose()
+def both_stores(folder: Path, backend: str = "sqlite") -> Iterator[Stores]:
+    with store_urls(backend, folder) as (source_url, mirror_url):
+        source, mirror = open_engine(source_url), open_engine(mirror_url)
+        try:
+            assistant_store.upgrade(source)
+            gateway_store.upgrade(mirror)
+            made = Stores(folder, source_url, mirror_url, source, mirror)
+            made.add_contact(CONTACT)
+            yield made
+        finally:
+            source.dispose()
+            mirror.dispose()
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[Stores]:
-    with both_stores(tmp_path) as made:
+def stores(tmp_path: Path, backend: str) -> Iterator[Stores]:
+    with both_stores(tmp_path, backend) as made:
         yield made
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One PostgreSQL server for the whole run: the processes of pytest-xdist find it in their environment."""
+    config.addinivalue_line("markers", "only(backend, because): what is tested exists on one kind of database only")
+    if not hasattr(config, "workerinput"):
+        cluster = Cluster(new_folder(), {"fsync": "off", "max_connections": "200"})
+        config.add_cleanup(lambda: cluster.__exit__(None, None, None))
+        announce(cluster.__enter__())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("only")
+        if marker is None:
+            metafunc.parametrize("backend", BACKENDS)
+        else:
+            backend: str = marker.args[0]
+            assert backend in BACKENDS
+            assert marker.kwargs["because"]
+            metafunc.parametrize("backend", [backend])

@@ -13,6 +13,7 @@ import outbox
 from outbox import Message, Origin, open_engine, reading, statements, writing
 from outbox.leases import LONGEST_LEASE, Leases
 from tests.conftest import message_of, rows, write
+from tests.databases import OUTBOX, database_url
 
 TOPIC = "letter"
 
@@ -20,6 +21,8 @@ TOPIC = "letter"
 @dataclass(frozen=True, slots=True)
 class Outbox:
     path: Path
+    """The file; with PostgreSQL there is none."""
+    url: str
     engine: Engine
 
     def put(
@@ -70,11 +73,11 @@ class Outbox:
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Outbox]:
-    path = tmp_path / "outbox.db"
-    engine = open_engine(f"sqlite:///{path}")
-    outbox.upgrade(engine)
-    with writing(engine) as connection:
-        connection.exec_driver_sql("CREATE TABLE things (name TEXT NOT NULL)")
-    yield Outbox(path, engine)
-    engine.dispose()
+def box(tmp_path: Path, backend: str) -> Iterator[Outbox]:
+    with database_url(backend, tmp_path, "outbox.db", OUTBOX) as url:
+        engine = open_engine(url)
+        outbox.upgrade(engine)
+        with writing(engine) as connection:
+            connection.exec_driver_sql("CREATE TABLE things (name TEXT NOT NULL)")
+        yield Outbox(tmp_path / "outbox.db", url, engine)
+        engine.dispose()

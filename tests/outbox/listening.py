@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from outbox.wake import wake_directory
+from outbox.datagram import wake_directory
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from outbox import enqueue
-from outbox.wake import WakeListener, wake, wake_directory
+from outbox.datagram import wake, wake_directory
+from outbox.wake import WakeListener, listen_beside
 from tests.outbox.conftest import TOPIC, Outbox
 from tests.outbox.listening import ear, woken
 
@@ -37,7 +38,7 @@ def test_the_message_is_visible_to_others_as_soon_as_the_wake_up_arrives(box: Ou
         seen.append(len(box.rows()))
 
     for expected in range(1, 21):
-        with WakeListener(box.path, "relay-1") as listener:
+        with listen_beside(box.path, "relay-1") as listener:
             thread = threading.Thread(target=look_when_woken, args=(listener,))
             thread.start()
             box.put(f"key-{expected}")
@@ -87,7 +88,7 @@ def test_every_listener_is_woken(box: Outbox) -> None:
 
 
 def test_a_listener_waits_no_longer_than_until_the_wake_up(box: Outbox) -> None:
-    with WakeListener(box.path, "relay-1") as one, WakeListener(box.path, "relay-2") as two:
+    with listen_beside(box.path, "relay-1") as one, listen_beside(box.path, "relay-2") as two:
         assert (one.problem, two.problem) == (None, None)
         box.put()
 
@@ -97,7 +98,7 @@ def test_a_listener_waits_no_longer_than_until_the_wake_up(box: Outbox) -> None:
 
 
 def test_set_ends_the_next_wait_even_without_a_socket() -> None:
-    with WakeListener(None, "relay-1") as listener:
+    with listen_beside(None, "relay-1") as listener:
         listener.set()
 
         listener.wait(None)
@@ -113,7 +114,7 @@ def test_a_wake_up_in_another_directory_than_the_databases_is_not_heard(box: Out
 def test_the_socket_and_its_directory_are_private(box: Outbox) -> None:
     before = os.umask(0)
     try:
-        with WakeListener(box.path, "relay-1"):
+        with listen_beside(box.path, "relay-1"):
             (found,) = wake_directory(box.path).iterdir()
             modes = [stat.S_IMODE(path.stat().st_mode) for path in (found, wake_directory(box.path))]
     finally:
@@ -123,7 +124,7 @@ def test_the_socket_and_its_directory_are_private(box: Outbox) -> None:
 
 
 def test_a_closed_listener_leaves_no_socket_behind(box: Outbox) -> None:
-    with WakeListener(box.path, "relay-1"):
+    with listen_beside(box.path, "relay-1"):
         pass
 
     assert list(wake_directory(box.path).iterdir()) == []
@@ -133,7 +134,7 @@ def test_a_new_listener_removes_the_sockets_of_killed_ones_and_no_others(box: Ou
     with ear(box.path, "killed"):
         pass
 
-    with ear(box.path, "alive"), WakeListener(box.path, "new"):
+    with ear(box.path, "alive"), listen_beside(box.path, "new"):
         names = {path.name for path in wake_directory(box.path).iterdir()}
 
     assert names == {"alive", "new"}
@@ -144,7 +145,7 @@ def test_a_directory_that_others_can_use_is_refused(box: Outbox, mode: int) -> N
     wake_directory(box.path).mkdir()
     wake_directory(box.path).chmod(mode)
 
-    with WakeListener(box.path, "relay-1") as listener:
+    with listen_beside(box.path, "relay-1") as listener:
         assert "is not a directory that only its owner can use" in (listener.problem or "")
         assert list(wake_directory(box.path).iterdir()) == []
 
@@ -154,7 +155,7 @@ def test_a_directory_of_another_owner_is_refused(box: Outbox) -> None:
     wake_directory(box.path).mkdir(mode=0o700)
     os.chown(wake_directory(box.path), 65534, 65534)
 
-    with WakeListener(box.path, "relay-1") as listener:
+    with listen_beside(box.path, "relay-1") as listener:
         assert "is not a directory that only its owner can use" in (listener.problem or "")
 
 
@@ -162,12 +163,12 @@ def test_a_link_to_a_directory_is_refused(box: Outbox, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     wake_directory(box.path).symlink_to(tmp_path / "elsewhere")
 
-    with WakeListener(box.path, "relay-1") as listener:
+    with listen_beside(box.path, "relay-1") as listener:
         assert "is not a directory that only its owner can use" in (listener.problem or "")
 
 
 def test_a_path_too_long_for_a_socket_is_said_and_waiting_still_ends(tmp_path: Path) -> None:
-    with WakeListener(tmp_path / ("x" * 100), "relay-1") as listener:
+    with listen_beside(tmp_path / ("x" * 100), "relay-1") as listener:
         assert "is longer than 107 bytes" in (listener.problem or "")
         listener.set()
         listener.wait(None)
@@ -176,5 +177,5 @@ def test_a_path_too_long_for_a_socket_is_said_and_waiting_still_ends(tmp_path: P
 def test_a_file_where_the_directory_should_be_is_said(box: Outbox) -> None:
     wake_directory(box.path).touch()
 
-    with WakeListener(box.path, "relay-1") as listener:
+    with listen_beside(box.path, "relay-1") as listener:
         assert "File exists" in (listener.problem or "")

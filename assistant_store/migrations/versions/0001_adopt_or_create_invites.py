@@ -25,9 +25,9 @@ INTEGER = ("max_uses", "use_count", "expires_at", "created_at", "updated_at")
 OPTIONAL_INTEGER = ("redeemed_at", "voice_code_digits")
 EXPECTED = dict.fromkeys(TEXT + OPTIONAL_TEXT, "text") | dict.fromkeys(INTEGER + OPTIONAL_INTEGER, "integer")
 
-CREATE = f"""
-    CREATE TABLE {TABLE} (
-        id TEXT NOT NULL PRIMARY KEY,
+CREATE = """
+    CREATE TABLE {table} (
+        id TEXT{bytewise} NOT NULL PRIMARY KEY,
         source_channel TEXT NOT NULL,
         token_hash TEXT NOT NULL,
         source_conversation_id TEXT,
@@ -57,5 +57,7 @@ def upgrade() -> None:
     if inspect(connection).has_table(TABLE):
         refuse_other_shape(connection, TABLE, EXPECTED, nullable=OPTIONAL_TEXT + OPTIONAL_INTEGER)
         return
-    op.execute(CREATE)
+    # An id is compared and sorted by its bytes, on every database alike.
+    bytewise = "" if connection.dialect.name == "sqlite" else ' COLLATE "C"'
+    op.execute(CREATE.format(table=TABLE, bytewise=bytewise))
     op.execute(f"CREATE INDEX ix_{TABLE}_token_hash ON {TABLE} (token_hash)")

@@ -1,0 +1,57 @@
+"""The wake-up on PostgreSQL: LISTEN on a connection of its own. Behind a pooler, or while it is lost, only polling."""
+
+import time
+
+import psycopg
+from sqlalchemy import Engine
+
+from outbox.postgresql import CONNECT_ARGS
+from outbox.redact import redact_reason
+from outbox.statements import CHANNEL
+
+TRY_AGAIN_SECONDS = 5.0
+
+
+class NotifySource:
+    """A connection that listens, made anew when it was lost; never an error."""
+
+    def __init__(self, engine: Engine) -> None:
+        _, self._where = engine.dialect.create_connect_args(engine.url)
+        self._connection: psycopg.Connection | None = None
+        self._next_try = 0.0
+        self.problem: str | None = None
+        self._connect()
+
+    def fileno(self) -> int:
+        if self._connection is None and time.monotonic() >= self._next_try:
+            self._connect()
+        return -1 if self._connection is None else self._connection.fileno()
+
+    def drain(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            for _ in self._connection.notifies(timeout=0):
+                pass
+        except psycopg.Error as error:
+            self._lost(error)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _connect(self) -> None:
+        try:
+            self._connection = psycopg.connect(autocommit=True, **{**CONNECT_ARGS, **self._where})
+            self._connection.execute(f"LISTEN {CHANNEL}")
+            # What was enqueued before it listened is found at once.
+            self._connection.execute(f"NOTIFY {CHANNEL}")
+            self.problem = None
+        except psycopg.Error as error:
+            self._lost(error)
+
+    def _lost(self, error: psycopg.Error) -> None:
+        self.close()
+        self.problem = redact_reason(str(error))
+        self._next_try = time.monotonic() + TRY_AGAIN_SECONDS
