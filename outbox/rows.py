@@ -42,19 +42,20 @@ class ForEachRow:
 
 
 class ForKeys:
-    """A query for the rows of which a column is among many keys: ``WHERE id {among}``.
+    """A query for the rows of which a column is among many keys: ``WHERE topic = {given} AND id {among}``.
 
-    ``{lock}`` at its end locks the rows until the transaction ends; SQLite has locked the whole database before.
+    Other values, ``{given}``, stand before the keys. ``{lock}`` at its end locks the rows until the transaction ends;
+    SQLite has locked the whole database before.
     """
 
     def __init__(self, sql: str, lock: str = "FOR UPDATE") -> None:
-        self._sqlite = sql.format(among="IN (SELECT value FROM json_each(?))", lock="")
-        self._postgresql = sql.format(among="= ANY(%s)", lock=lock)
+        self._sqlite = sql.format(given="?", among="IN (SELECT value FROM json_each(?))", lock="")
+        self._postgresql = sql.format(given="%s", among="= ANY(%s)", lock=lock)
 
-    def run(self, connection: Connection, keys: Iterable[str] | Iterable[int]) -> Sequence[Row[Any]]:
+    def run(self, connection: Connection, keys: Iterable[str] | Iterable[int], *given: str | int) -> Sequence[Row[Any]]:
         wanted: list[Any] = sorted(set(keys))
         if not wanted:
             return []
         if connection.dialect.name == "sqlite":
-            return connection.exec_driver_sql(self._sqlite, (json.dumps(wanted),)).all()
-        return connection.exec_driver_sql(self._postgresql, (wanted,)).all()
+            return connection.exec_driver_sql(self._sqlite, (*given, json.dumps(wanted))).all()
+        return connection.exec_driver_sql(self._postgresql, (*given, wanted)).all()

@@ -4,7 +4,7 @@ States stand as literals, never as parameters: a partial index is used only wher
 All run in the caller's transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
@@ -321,22 +321,41 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     return {row.state: row.messages for row in rows}
 
 
-def count_replayed(connection: Connection, first_seq: int, last_seq: int) -> dict[str, int]:
-    """Replayed messages between two ``seq``, by state. One that waits behind a retrying one counts as retrying."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT CASE WHEN m.state = 'pending' AND EXISTS (
-                       SELECT 1 FROM outbox_messages AS n
-                       WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'retrying'
-                         AND n.state IN ('pending', 'retrying', 'dead'))
-                   THEN 'retrying' ELSE m.state END AS shown, count(*) AS messages
-            FROM outbox_messages AS m WHERE m.seq BETWEEN :first AND :last AND m.origin = 'replay' GROUP BY shown
-            """
-        ),
-        {"first": first_seq, "last": last_seq},
-    )
-    return {row.shown: row.messages for row in rows}
+_REPLAYED = ForKeys(
+    """
+    SELECT max(seq) AS seq FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND origin = 'replay' AND state IN ('pending', 'retrying', 'dead')
+    GROUP BY key
+    """
+)
+
+
+def replayed_just_now(connection: Connection, topic: str, keys: Iterable[str]) -> list[int]:
+    """The newest replayed message of each key, in the transaction that enqueued them."""
+    return [row.seq for row in _REPLAYED.run(connection, keys, topic)]
+
+
+_OPEN_REPLAYED = text(
+    """
+    SELECT m.seq, CASE WHEN EXISTS (
+               SELECT 1 FROM outbox_messages AS n
+               WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'retrying'
+                 AND n.state IN ('pending', 'retrying', 'dead'))
+           THEN 'retrying' ELSE 'pending' END
+    FROM outbox_messages AS m WHERE m.state = 'pending' AND m.origin = 'replay'
+    UNION ALL SELECT seq, 'retrying' FROM outbox_messages WHERE state = 'retrying' AND origin = 'replay'
+    UNION ALL SELECT seq, 'dead' FROM outbox_messages WHERE state = 'dead' AND origin = 'replay'
+    """
+)
+
+
+def open_replayed(connection: Connection) -> Iterator[tuple[int, str]]:
+    """``seq`` and state of the replayed messages that are unsettled or dead.
+
+    One that waits behind a retrying one counts as retrying.
+    """
+    with connection.execute(_OPEN_REPLAYED) as rows:
+        yield from (tuple(row) for row in rows)
 
 
 def oldest_unsettled_at(connection: Connection) -> int | None:
@@ -371,16 +390,18 @@ def anything_due(connection: Connection, now: int, too_far: int) -> bool:
     return bool(connection.execute(_ANYTHING_DUE, {"now": now, "too_far": too_far}).scalar_one())
 
 
-def unsettled_keys(connection: Connection, topic: str, keys: Sequence[str]) -> set[str]:
+_UNSETTLED = ForKeys(
+    """
+    SELECT DISTINCT key FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND state IN ('pending', 'retrying')
+      AND state IN ('pending', 'retrying', 'dead')
+    """
+)
+
+
+def unsettled_keys(connection: Connection, topic: str, keys: Iterable[str]) -> set[str]:
     """Those of ``keys`` for which a message still waits."""
-    statement = text(
-        """
-        SELECT DISTINCT key FROM outbox_messages
-        WHERE topic = :topic AND key IN :keys AND state IN ('pending', 'retrying')
-          AND state IN ('pending', 'retrying', 'dead')
-        """
-    ).bindparams(bindparam("keys", expanding=True))
-    return set(connection.execute(statement, {"topic": topic, "keys": list(keys)}).scalars())
+    return {row.key for row in _UNSETTLED.run(connection, keys, topic)}
 
 
 def dead_messages(connection: Connection, after_seq: int, limit: int) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +12,10 @@ from sqlalchemy.orm import Session
 from outbox import State, read_only, reading, statements
 from outbox.engine import let_others_write
 from outbox.leases import live_relays
+from outbox.settle import Settled
 from relay.errors import InterruptedRelayError, UnreachableError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
+from relay.seqs import SeqSet
 from relay.settings import Settings
 from relay.topics import INVITES, Selection, Topic
 from relay.worker import Worker
@@ -25,26 +28,28 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Replayed:
-    """How far a replay is. ``states`` counts its messages by state; a row replayed once is one message."""
+    """How far a replay is. ``unsettled`` counts its messages by state, without those that are settled."""
 
     selected: int
-    enqueued: int = 0
-    first_seq: int = 0
-    last_seq: int = -1
-    states: dict[str, int] = field(default_factory=dict)
+    messages: SeqSet = field(default_factory=SeqSet)
+    unsettled: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def enqueued(self) -> int:
+        return len(self.messages)
 
     @property
     def repaired(self) -> int:
         """Delivered, or made unnecessary by a newer message that was."""
-        return self.states.get(State.DELIVERED, 0) + self.states.get(State.SUPERSEDED, 0)
+        return self.enqueued - self.unsettled.total()
 
     @property
     def under_way(self) -> int:
-        return self.states.get(State.PENDING, 0)
+        return self.unsettled[State.PENDING]
 
     @property
     def unrepaired(self) -> int:
-        return self.states.get(State.RETRYING, 0) + self.states.get(State.DEAD, 0)
+        return self.unsettled[State.RETRYING] + self.unsettled[State.DEAD]
 
 
 Progress = Callable[[Replayed], None]
@@ -87,13 +92,11 @@ def enqueue_selected(
         if rate is not None and done.enqueued:
             threading.Event().wait(page / rate)
         with Session(source) as session, session.begin():
-            before = statements.newest_seq(session)
             ids = topic.replay_page(session, selection, after=after, limit=wanted)
-            newest = statements.newest_seq(session)
+            seqs = statements.replayed_just_now(session.connection(), topic.name, ids)
         if ids:
-            done.first_seq = done.first_seq or before + 1
-            done.last_seq = newest
-            done.enqueued += len(ids)
+            done.messages.add(seqs)
+            done.unsettled[State.PENDING] += len(seqs)
             after = ids[-1]
             progress(done)
         if len(ids) < wanted:
@@ -111,7 +114,7 @@ def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Repl
     pause = threading.Event()
     waited = 0.0
     while True:
-        under_way = done.under_way
+        under_way, started = done.under_way, time.monotonic()
         _look(source, done, progress)
         if not done.under_way:
             return
@@ -122,12 +125,14 @@ def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Repl
         if waited >= PATIENCE_SECONDS:
             waited = 0.0
             _ask(gateway)
-        pause.wait(LOOK_EVERY_SECONDS)
+        # With many rows under way, looking must not be what this spends its time on.
+        pause.wait(max(LOOK_EVERY_SECONDS, 4 * (time.monotonic() - started)))
 
 
 def _look(source: Engine, done: Replayed, progress: Progress) -> None:
     with reading(source) as connection:
-        done.states = statements.count_replayed(connection, done.first_seq, done.last_seq)
+        found = statements.open_replayed(connection)
+        done.unsettled = Counter(state for seq, state in found if seq in done.messages)
     progress(done)
 
 
@@ -137,7 +142,12 @@ def _relay_lives(source: Engine) -> bool:
 
 
 def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
-    worker = Worker(source, gateway, settings, on_settled=lambda _: _look(source, done, progress))
+    def count(settled: Sequence[Settled]) -> None:
+        # Roughly, and cheaply; the look at the end is exact.
+        done.unsettled[State.PENDING] -= sum(one.message.seq in done.messages for one in settled)
+        progress(done)
+
+    worker = Worker(source, gateway, settings, on_settled=count)
     worker.run(until_empty=True)
     _look(source, done, progress)
     if done.under_way and worker.interrupted:

@@ -56,7 +56,11 @@ def test_a_query_reads_through_its_index_and_not_the_whole_table(box: Outbox, na
 
     plan = plan_of(box, name)
 
-    reads = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and step != "SCAN CONSTANT ROW"]
+    reads = [
+        step
+        for step in plan
+        if step.startswith(("SCAN", "SEARCH")) and step != "SCAN CONSTANT ROW" and "json_each" not in step
+    ]
     assert reads
     assert all(" USING " in step for step in reads), plan
     assert any(QUERIES[name][0] in step for step in reads), plan
