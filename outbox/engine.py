@@ -21,7 +21,7 @@ def open_engine(
     *,
     create: bool = True,
     busy_timeout: float = BUSY_TIMEOUT_SECONDS,
-    idle_timeout: float | None = None,
+    relay: bool = False,
     max_unsettled: int | None = None,
     notify: bool = True,
     module: ModuleType | None = None,
@@ -39,8 +39,9 @@ def open_engine(
     aiosqlite or by itself.
 
     PostgreSQL: READ COMMITTED, whatever the server's default; nothing is kept in the session, so a transaction-mode
-    pooler may stand between. ``idle_timeout``, in seconds, is how long the server waits in mid-transaction for a client
-    that froze. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.
+    pooler may stand between. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.
+    A ``relay``'s transactions are short look-ups, one after the other: the server ends one that stands still, with
+    others behind its locks, and reads by the indexes whatever its statistics say.
     """
     url = make_url(url)
     options = {"outbox_max_unsettled": max_unsettled, "outbox_notify": notify}
@@ -63,7 +64,7 @@ def open_engine(
                 execution_options=options,
             )
             postgresql.set_up(engine)
-            _begin_with(engine, postgresql.begin(busy_timeout, idle_timeout), postgresql.BEGIN_READING)
+            _begin_with(engine, postgresql.begin_writing(busy_timeout, relay), postgresql.begin_reading(relay))
         case _:
             raise ValueError(
                 f"cannot open a {url.drivername} database; use sqlite:///PATH or {postgresql.DRIVER}://HOST/NAME"

@@ -19,7 +19,13 @@ CONNECT_ARGS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
-BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+# How long the server waits in mid-transaction for a relay that stands still.
+FROZEN_SECONDS = 10.0
+# Between two runs of autovacuum a queue grows from nothing to a million rows, and statistics know none of it: a plan
+# that reads and sorts all that waits looks cheap then.
+_BY_INDEX = "".join(
+    f"; SET LOCAL enable_{one} = off" for one in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")
+)
 
 
 def set_up(engine: Engine) -> None:
@@ -29,12 +35,16 @@ def set_up(engine: Engine) -> None:
         dbapi_connection.autocommit = True
 
 
-def begin(busy_timeout: float, idle_timeout: float | None) -> str:
-    """What begins a writing transaction. Time-outs in seconds, for this transaction only."""
+def begin_reading(relay: bool) -> str:
+    return "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" + (_BY_INDEX if relay else "")
+
+
+def begin_writing(busy_timeout: float, relay: bool) -> str:
+    """Time-outs, in seconds, hold for this transaction only."""
     words = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {_ms(busy_timeout)}"
-    if idle_timeout is None:
+    if not relay:
         return words
-    return f"{words}; SET LOCAL idle_in_transaction_session_timeout = {_ms(idle_timeout)}"
+    return f"{words}; SET LOCAL idle_in_transaction_session_timeout = {_ms(FROZEN_SECONDS)}{_BY_INDEX}"
 
 
 def _ms(seconds: float) -> int:

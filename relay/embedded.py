@@ -17,8 +17,8 @@ from relay.topics import Apply
 class EmbeddedGateway:
     """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
-    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, idle_timeout: float) -> None:
-        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, idle_timeout=idle_timeout)
+    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
+        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True)
         self._path = sqlite_path(self._engine)
         self._appliers = appliers
 

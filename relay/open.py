@@ -23,8 +23,6 @@ from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
 UNIX = "unix://"
 UPGRADE_PATIENCE_SECONDS = 60.0
-# How long a PostgreSQL server waits in mid-transaction for a relay that stands still, with others behind its locks.
-FROZEN_SECONDS = 10.0
 
 
 def open_gateway(settings: Settings) -> Gateway:
@@ -32,7 +30,7 @@ def open_gateway(settings: Settings) -> Gateway:
     if settings.gateway.startswith(UNIX):
         return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
-    return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1), FROZEN_SECONDS)
+    return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1))
 
 
 def open_source(settings: Settings) -> Engine:
@@ -55,7 +53,7 @@ def open_mirror(settings: Settings) -> Engine:
 
 def open_existing(url: str, option: str) -> Engine:
     check_url(url, option)
-    return open_engine(url, create=False, idle_timeout=FROZEN_SECONDS)
+    return open_engine(url, create=False, relay=True)
 
 
 def socket_path(url: str, option: str) -> Path:
