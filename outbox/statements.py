@@ -7,7 +7,7 @@ All run in the caller's transaction.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 from sqlalchemy.orm import Session
 
 from outbox.clock import now_ms
@@ -77,22 +77,40 @@ def count_unsettled_up_to(session: Session, limit: int) -> int:
     )
 
 
-_PENDING = text(
-    f"""
-    SELECT {_MESSAGE} FROM outbox_messages AS m
-    WHERE m.state = 'pending' AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY}
-    ORDER BY m.origin, m.seq LIMIT :limit
-    """  # noqa: S608 - constants above
-).bindparams(bindparam("shards", expanding=True))
+def _due(order: str, *conditions: str) -> TextClause:
+    """Messages that meet one of the conditions, those of the first before those of the second, each in ``order``.
 
-_RETRIES_DUE = text(
-    f"""
-    SELECT {_MESSAGE} FROM outbox_messages AS m
-    WHERE m.state = 'retrying' AND (m.available_at <= :now OR m.available_at > :too_far)
-      AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY}
-    ORDER BY m.available_at, m.seq LIMIT :limit
-    """  # noqa: S608 - constants above
-).bindparams(bindparam("shards", expanding=True))
+    At most ``:limit``, and no more once their payloads have ``:max_bytes``.
+    """
+    parts = [
+        f"""
+        SELECT * FROM (
+            SELECT {number} AS part, {_MESSAGE}, m.available_at FROM outbox_messages AS m
+            WHERE {condition} AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
+        ) AS part_{number}
+        """  # noqa: S608 - constants
+        for number, condition in enumerate(conditions)
+    ]
+    return text(
+        f"""
+        SELECT {", ".join(Message.__slots__)} FROM (
+            SELECT due.*, sum(length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - length(payload) AS before
+            FROM (SELECT * FROM ({" UNION ALL ".join(parts)}) AS parts LIMIT :limit) AS due
+        ) AS counted WHERE before < :max_bytes ORDER BY part, {order}
+        """  # noqa: S608 - constants
+    ).bindparams(bindparam("shards", expanding=True))
+
+
+_PENDING = _due(
+    "seq",
+    "m.state = 'pending' AND m.origin = 'live' AND m.seq >= :live_from",
+    "m.state = 'pending' AND m.origin = 'replay' AND m.seq >= :replay_from",
+)
+_RETRIES_DUE = _due(
+    "available_at, seq",
+    "m.state = 'retrying' AND m.available_at <= :now",
+    "m.state = 'retrying' AND m.available_at > :too_far",
+)
 
 _ONE_UNSETTLED = text(
     f"""
@@ -102,40 +120,48 @@ _ONE_UNSETTLED = text(
 )
 
 
-def pending(connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> list[Message]:
-    """Messages never tried, live before replay, oldest first; at most ``limit``, and about ``max_bytes`` of payload."""
-    return _messages(connection, _PENDING, {"shards": list(shards), "limit": limit}, max_bytes)
+def pending(
+    connection: Connection,
+    shards: Iterable[int],
+    limit: int,
+    max_bytes: int,
+    *,
+    live_from: int = 0,
+    replay_from: int = 0,
+) -> list[Message]:
+    """Messages never tried, live before replay, oldest first; at most ``limit``, and about ``max_bytes`` of payload.
+
+    Those of a ``seq`` below ``live_from`` or ``replay_from`` are passed over.
+    """
+    given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes}
+    rows = connection.execute(_PENDING, given | {"live_from": live_from, "replay_from": replay_from})
+    return [Message(*row) for row in rows]
+
+
+def under_way(connection: Connection) -> tuple[int, int, int]:
+    """PostgreSQL only: the oldest transaction that had not ended when the snapshot was taken, the first that had not
+    begun, and the highest ``seq`` given out by now."""
+    row = connection.exec_driver_sql(
+        """
+        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+            pg_snapshot_xmax(pg_current_snapshot())::text::bigint, last_value FROM outbox_messages_seq_seq
+        """
+    ).one()
+    return row[0], row[1], row[2]
 
 
 def retries_due(
     connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, *, now: int, too_far: int
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
-    return _messages(
-        connection,
-        _RETRIES_DUE,
-        {"shards": list(shards), "limit": limit, "now": now, "too_far": too_far},
-        max_bytes,
-    )
+    given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes, "now": now, "too_far": too_far}
+    return [Message(*row) for row in connection.execute(_RETRIES_DUE, given)]
 
 
 def one_unsettled(connection: Connection, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
     row = connection.execute(_ONE_UNSETTLED, {"seq": seq}).one_or_none()
     return None if row is None else Message(*row)
-
-
-def _messages(connection: Connection, statement: Any, values: Row, max_bytes: int) -> list[Message]:
-    found: list[Message] = []
-    size = 0
-    with connection.execute(statement, values) as result:
-        for row in result:
-            message = Message(*row)
-            size += len(message.payload)
-            if found and size > max_bytes:
-                break
-            found.append(message)
-    return found
 
 
 # Settled by version and time too: in a database restored from a copy, a ``seq`` may have been given to another message.

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from outbox import Message, Outcome, Verdict, reading, statements, writing
 from outbox.clock import now_ms
+from outbox.horizon import Horizon
 from outbox.leases import Leases
 from outbox.redact import redact_reason
 from outbox.settle import Judged, Settled, count_attempt, settle
@@ -38,11 +39,12 @@ class Drain:
     settings: Settings
     sleep: Sleep
     suspects: deque[int] = field(default_factory=deque)
+    _horizon: Horizon = field(default_factory=Horizon)
 
     def suspect(self, shards: Sequence[int]) -> None:
         """Notes what the last relay of these shards may have had in hand: the first batch it would have read."""
         if shards:
-            found = _read(self.outbox, shards, self.settings)
+            found = self._read(shards, Horizon())
             self.suspects.extend(message.seq for message in found if message.seq not in self.suspects)
 
     def batch(self) -> list[Settled]:
@@ -57,10 +59,25 @@ class Drain:
                 self.suspects.popleft()
             if settled:
                 return settled
-        messages = _newest_of_each_key(_read(self.outbox, tokens, self.settings)) if tokens else []
+        messages = _newest_of_each_key(self._read(tokens, self._horizon)) if tokens else []
         deliverable = [message for message in messages if message.newer_dead_seq is None]
         verdicts = deliver(self.gateway, deliverable, self.sleep) if deliverable else {}
         return self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
+
+    def _read(self, shards: Iterable[int], horizon: Horizon) -> list[Message]:
+        now = now_ms()
+        too_far = self.settings.retry_policy.too_far(now)
+        size = self.settings.batch_size
+        with reading(self.outbox) as connection:
+            retries = statements.retries_due(
+                connection,
+                shards,
+                max(1, size // RETRIES_PART),
+                MAX_BATCH_BYTES // RETRIES_PART,
+                now=now,
+                too_far=too_far,
+            )
+            return retries + horizon.pending(connection, shards, size, MAX_BATCH_BYTES)
 
     def _suspect_alone(self, tokens: dict[int, str], seq: int) -> list[Settled]:
         """Retries a message alone, its attempt counted before delivering, so that one that kills its relay ends.
@@ -120,17 +137,6 @@ def _crashes(message: Message) -> int:
 
 def _any_unreachable(settled: Iterable[Settled]) -> bool:
     return any(one.verdict.outcome is Outcome.UNREACHABLE for one in settled)
-
-
-def _read(outbox: Engine, shards: Iterable[int], settings: Settings) -> list[Message]:
-    now = now_ms()
-    too_far = settings.retry_policy.too_far(now)
-    size = settings.batch_size
-    with reading(outbox) as connection:
-        retries = statements.retries_due(
-            connection, shards, max(1, size // RETRIES_PART), MAX_BATCH_BYTES // RETRIES_PART, now=now, too_far=too_far
-        )
-        return retries + statements.pending(connection, shards, size, MAX_BATCH_BYTES)
 
 
 def _newest_of_each_key(messages: Iterable[Message]) -> list[Message]:
