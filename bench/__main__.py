@@ -2,7 +2,7 @@
 
 import structlog
 
-from bench import creating, draining, idle, mirroring, serving
+from bench import creating, draining, idle, mirroring, serving, stalling
 from relay.console import Printer
 
 
@@ -15,6 +15,7 @@ def main() -> None:
         ("commit to mirrored", mirroring.measure),
         ("draining", draining.measure),
         ("the socket", serving.measure),
+        ("the socket beside stalled clients", stalling.measure),
         ("idling", idle.measure),
     ):
         printer.say(f"measuring: {name}")

@@ -22,36 +22,36 @@ def measure() -> dict[str, str]:
     """Median rate over the rounds; p50 and p99 of single requests, each durable before it is answered."""
     rates, kept, fresh, commits = [], [], [], []
     for _ in range(ROUNDS):
-        with stage() as at, _gateway(at) as path:
+        with stage() as at, gateway(at) as path:
             fill(at, MESSAGES)
             started = time.perf_counter()
             drain(at, f"unix://{path}")
             rates.append(MESSAGES / (time.perf_counter() - started))
             must_be_drained(at, MESSAGES)
-            with _connected(path) as client:
+            with connected(path) as client:
                 for number in range(REQUESTS):
-                    kept.append(_round_trip(client, f"kept-{number}"))
+                    kept.append(round_trip(client, f"kept-{number}"))
                     commits.append(bare_commit(at))
             for number in range(REQUESTS):
                 started = time.perf_counter()
-                with _connected(path) as client:
-                    _round_trip(client, f"fresh-{number}")
+                with connected(path) as client:
+                    round_trip(client, f"fresh-{number}")
                 fresh.append(time.perf_counter() - started)
     return {
         "drain through the socket": f"{statistics.median(rates):,.0f} invites/s",
-        "one request, kept connection: p50 / p99": _cuts(kept),
-        "one request, fresh connection: p50 / p99": _cuts(fresh),
-        "one bare commit beside them: p50 / p99": _cuts(commits),
+        "one request, kept connection: p50 / p99": cuts(kept),
+        "one request, fresh connection: p50 / p99": cuts(fresh),
+        "one bare commit beside them: p50 / p99": cuts(commits),
     }
 
 
-def _cuts(seconds: list[float]) -> str:
+def cuts(seconds: list[float]) -> str:
     cut = statistics.quantiles(seconds, n=100)
     return f"{cut[49] * 1000:.2f} / {cut[98] * 1000:.2f} ms"
 
 
 @contextmanager
-def _gateway(at: Stage) -> Iterator[Path]:
+def gateway(at: Stage) -> Iterator[Path]:
     path = at.folder / "socket" / "gateway.sock"
     command = [sys.executable, "-P", "-m", "cli", "gateway", "--listen", f"unix://{path}", "--db", at.settings.gateway]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=at.environment)
@@ -65,13 +65,13 @@ def _gateway(at: Stage) -> Iterator[Path]:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[socket.socket]:
+def connected(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect(str(path))
         yield client
 
 
-def _round_trip(client: socket.socket, invite_id: str) -> float:
+def round_trip(client: socket.socket, invite_id: str) -> float:
     params = {
         "id": invite_id,
         "sourceChannel": "telegram",

@@ -54,7 +54,8 @@ class SocketFile:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ListenError(f"cannot make the folder {self.path.parent}: {error.strerror}") from error
-        with _locked(self.path.parent):
+        _check_folder(self.path.parent)
+        with _locked(self.path):
             _remove_stale(self.path)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -80,17 +81,35 @@ def peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Refuses a folder that others can write to. Two servers that start at once take turns, so none steals."""
+def _check_folder(folder: Path) -> None:
     found = folder.stat()
     if found.st_uid != os.geteuid():
         raise ListenError(f"{folder} belongs to another user, who could replace the socket; use a folder of your own")
     if found.st_mode & 0o022:
         raise ListenError(f"{folder} can be written to by others, who could replace the socket; chmod 700 it")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Of servers that start at once one goes on and the others are refused, so that none steals. Never waits.
+
+    The lock is on a file beside the socket that no other user can open: whoever can open a file, or a folder, can lock
+    it for ever. The file stays, since a lock on a removed one keeps nobody out.
+    """
+    lock = path.with_name(f"{path.name}.lock")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Without O_NONBLOCK, opening a pipe would wait for its other end.
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise ListenError(f"cannot open the lock file {lock}: {error.strerror}") from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise ListenError(f"{lock} is no lock file that is yours alone; remove it")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ListenError(f"another server is about to listen on {path}") from None
         yield
     finally:
         os.close(descriptor)

@@ -12,32 +12,41 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from gateway_store.connection import MAX_LINE, Connection
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.listening import ListenError, SocketFile, peer_uid
 from gateway_store.mirror import mirror_batch
 from gateway_store.wire import Request, error_reply, read_request, refusal_reply, result_reply
+from outbox.engine import writing
 from outbox.errors import DatabaseMissingError
 from outbox.redact import redact_reason
 
-MAX_CONNECTIONS = 256
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
 MAX_LINES_A_TURN = 128
 # Read, JSON can take twenty times its bytes, so that no turn reads much more than the longest line.
 MAX_BATCH_BYTES = MAX_LINE
-# Of all connections together; beyond it the one that holds most is dropped.
-MAX_HELD = 64 * 2**20
-LINE_DEADLINE_SECONDS = 5.0
-SEND_DEADLINE_SECONDS = 30.0
 LOOK_AROUND_SECONDS = 0.5
-# With the store locked, every batch that is left waits for it; then stopping must end.
-LAST_ANSWERS_SECONDS = 10.0
-LAST_WORDS_SECONDS = 2.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server bears from its clients, and how long it takes to end."""
+
+    connections: int = 256
+    held: int = 64 * 2**20
+    """Bytes kept for all connections together; beyond them the one that holds most is dropped."""
+    line_seconds: float = 5.0
+    """For an unfinished line, from its first byte."""
+    send_seconds: float = 30.0
+    """For a client to fetch some of its answers."""
+    last_answers_seconds: float = 10.0
+    """For what was read before the stop: with the store locked, every batch that is left waits for it."""
+    last_words_seconds: float = 2.0
+    """For all clients to fetch what is left."""
 
 
 @dataclass(slots=True)
@@ -46,6 +55,7 @@ class Server:
 
     engine: Engine
     file: SocketFile
+    limits: Limits = field(default_factory=Limits)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _connections: set[Connection] = field(default_factory=set)
     _asking: deque[Connection] = field(default_factory=deque)
@@ -91,8 +101,8 @@ class Server:
         if uid not in (os.geteuid(), 0):
             log.warning("connection_refused", reason="foreign user", uid=uid)
             client.close()
-        elif len(self._connections) >= MAX_CONNECTIONS:
-            log.warning("connection_refused", reason=f"{MAX_CONNECTIONS} connections are open")
+        elif len(self._connections) >= self.limits.connections:
+            log.warning("connection_refused", reason=f"{self.limits.connections} connections are open")
             client.close()
         else:
             client.setblocking(False)
@@ -142,8 +152,8 @@ class Server:
         if not requests:
             return []
         try:
-            with Session(self.engine) as session, session.begin():
-                results = mirror_batch(session, [request.invite for request in requests], first_created_at_wins=True)
+            with writing(self.engine) as connection:
+                results = mirror_batch(connection, [request.invite for request in requests], first_created_at_wins=True)
         except (DBAPIError, DatabaseMissingError) as error:
             reason = redact_reason(f"SQLiteError: {getattr(error, 'orig', None) or error}")
             log.warning("store_unusable", reason=reason, requests=len(requests))
@@ -182,15 +192,15 @@ class Server:
             if connection.unfinished and not connection.wants_read:
                 # The rest of its line may have come long ago; it is the server that does not look.
                 connection.unfinished_since = now
-            if _is_late(connection.unfinished_since, now, LINE_DEADLINE_SECONDS) or _is_late(
-                connection.unsent_since, now, SEND_DEADLINE_SECONDS
+            if _is_late(connection.unfinished_since, now, self.limits.line_seconds) or _is_late(
+                connection.unsent_since, now, self.limits.send_seconds
             ):
                 log.warning("connection_dropped", reason="it stalled")
                 self._drop(connection)
         self._rebind_if_gone()
 
     def _shed(self) -> None:
-        while sum(one.held for one in self._connections) > MAX_HELD:
+        while sum(one.held for one in self._connections) > self.limits.held:
             log.warning("connection_dropped", reason="all connections together hold too much, and it holds most")
             self._drop(max(self._connections, key=lambda one: one.held))
 
@@ -209,10 +219,10 @@ class Server:
 
     def _say_goodbye(self) -> None:
         self.file.close()
-        deadline = time.monotonic() + LAST_ANSWERS_SECONDS
+        deadline = time.monotonic() + self.limits.last_answers_seconds
         while self._asking and time.monotonic() < deadline:
             self._answer()
-        self._send_rest(time.monotonic() + LAST_WORDS_SECONDS)
+        self._send_rest(time.monotonic() + self.limits.last_words_seconds)
         self._selector.close()
         for end in self._bell:
             end.close()

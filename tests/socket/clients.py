@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import CONTACT, Stores
+from tests.system.processes import Ended, relay_at
 
+NOBODY = 65534
 METHOD = "mirror_invite_create"
 
 
@@ -30,12 +32,35 @@ def gateway(stores: Stores, **env: str) -> "Iterator[subprocess.Popen[bytes]]":
         process.communicate(timeout=20)
 
 
+def start_refused(stores: Stores, listen: str | None = None) -> Ended:
+    """The command run to its end, which comes by itself where the server may not start."""
+    return relay_at(stores.folder, "gateway", "--listen", listen or url(stores), "--db", stores.mirror_url)
+
+
 def path(stores: Stores) -> Path:
     return stores.folder / "s" / "g.sock"
 
 
+def lock_file(stores: Stores) -> Path:
+    return path(stores).with_name("g.sock.lock")
+
+
 def url(stores: Stores) -> str:
     return f"unix://{path(stores)}"
+
+
+def left_by_a_crash(at: Path) -> None:
+    at.parent.mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(at))
+        listener.listen()
+
+
+def become(user: int, folder: Path) -> None:
+    """Another user in ``folder``, the way to which may be closed to it; for a process that ends so."""
+    os.chdir(folder)
+    os.setgid(user)
+    os.setuid(user)
 
 
 def connect(stores: Stores) -> socket.socket:
@@ -76,6 +101,14 @@ def answers(client: socket.socket, count: int) -> list[dict[str, Any]]:
         received += data
     assert received.count(b"\n") == count
     return [json.loads(one) for one in received.split(b"\n")[:-1]]
+
+
+def send_all_that_is_taken(client: socket.socket, data: bytes) -> bool:
+    """False where the server ended the connection first."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        client.sendall(data)
+        return True
+    return False
 
 
 def ask(stores: Stores, data: bytes, count: int = 1) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 import select
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.socket.accepting import accepting
 
 Spoil = Callable[[bytes], tuple[bytes, bool]]
 """What becomes of a piece of the gateway's answers on its way back, and whether the connection is cut after it."""
@@ -14,30 +15,15 @@ Spoil = Callable[[bytes], tuple[bytes, bool]]
 class Proxy:
     """Requests pass as they are; answers pass through ``spoil``. ``spoilt`` counts the pieces changed or cut."""
 
-    def __init__(self, here: Path, there: Path, spoil: Spoil) -> None:
+    def __init__(self, there: Path, spoil: Spoil) -> None:
         self.spoilt = 0
         self._there = there
         self._spoil = spoil
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(here))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
 
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with client, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gateway, suppress(OSError):
-                gateway.connect(str(self._there))
-                self._pump(client, gateway)
+    def talk(self, client: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gateway, suppress(OSError):
+            gateway.connect(str(self._there))
+            self._pump(client, gateway)
 
     def _pump(self, client: socket.socket, gateway: socket.socket) -> None:
         while True:
@@ -57,8 +43,6 @@ class Proxy:
 
 @contextmanager
 def proxy(here: Path, there: Path, spoil: Spoil) -> Iterator[Proxy]:
-    between = Proxy(here, there, spoil)
-    try:
+    between = Proxy(there, spoil)
+    with accepting(here, between.talk):
         yield between
-    finally:
-        between.stop()

@@ -2,11 +2,12 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.socket.accepting import accepting
 
 Answer = Callable[[dict[str, Any]], bytes | None]
 """The bytes to send for a request; None closes the connection instead."""
@@ -15,33 +16,14 @@ Answer = Callable[[dict[str, Any]], bytes | None]
 class Scripted:
     """What arrived, and how to answer it; a packet is decoded by itself, as the real gateway does."""
 
-    def __init__(self, path: Path, answer: Answer) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.most_unanswered = 0
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
 
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            with client:
-                self._talk(client)
-
-    def _talk(self, client: socket.socket) -> None:
+    def talk(self, client: socket.socket) -> None:
+        self.connections += 1
         text = ""
         while data := client.recv(65536):
             text += data.decode()
@@ -58,11 +40,9 @@ class Scripted:
 
 @contextmanager
 def scripted(path: Path, answer: Answer) -> Iterator[Scripted]:
-    server = Scripted(path, answer)
-    try:
+    server = Scripted(answer)
+    with accepting(path, server.talk):
         yield server
-    finally:
-        server.stop()
 
 
 def line(value: object) -> bytes:

@@ -3,14 +3,25 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from outbox import writing
 from tests.conftest import Stores
-from tests.socket.clients import answers, ask, connect, gateway, line, params, path
+from tests.socket.clients import (
+    NOBODY,
+    answers,
+    ask,
+    become,
+    connect,
+    gateway,
+    line,
+    params,
+    path,
+    send_all_that_is_taken,
+)
 from tests.socket.conftest import Served
 from tests.socket.waiting import frozen, peak_mib, until_closed, until_closed_or_line, until_taken
 from tests.system.processes import FORKSERVER
@@ -19,7 +30,6 @@ MAX_CONNECTIONS = 256
 MAX_LINE = 4 * 2**20
 # An idle server has about 80 MiB. One line of 4 MiB, read, can take 100 MiB, and all that wait are kept within 64 MiB.
 MAX_PEAK_MIB = 400.0
-NOBODY = 65534
 SERVED, CLOSED = 40, 41
 SMALL = b'{"id":"1","method":"zz"}\n'
 
@@ -40,14 +50,6 @@ def assert_others_are_served(shared: Served) -> None:
     assert ask(shared.stores, line("other")) == [{"id": "other", "result": {"id": "inv-1"}}]
 
 
-def send_all_that_is_taken(client: socket.socket, data: bytes) -> bool:
-    """False where the server ended the connection first."""
-    with suppress(BrokenPipeError, ConnectionResetError):
-        client.sendall(data)
-        return True
-    return False
-
-
 def was_served(folder: Path, user: int) -> bool:
     asking = FORKSERVER.Process(target=_ask_as, args=(folder, user))
     asking.start()
@@ -57,10 +59,7 @@ def was_served(folder: Path, user: int) -> bool:
 
 
 def _ask_as(folder: Path, user: int) -> None:
-    # In the folder first: the way there is closed to others.
-    os.chdir(folder)
-    os.setgid(user)
-    os.setuid(user)
+    become(user, folder)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.connect("g.sock")
         sent = send_all_that_is_taken(client, SMALL)

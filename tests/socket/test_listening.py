@@ -1,48 +1,32 @@
 """The socket's file: made for its owner alone, never taken from a live server, never left to somebody else."""
 
-import json
 import os
-import select
 import signal
 import socket
 import stat
-import subprocess
-import sys
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway_store.listening import MAX_PATH_BYTES, ListenError, SocketFile
 from tests.conftest import Stores, rows
-from tests.socket.clients import answers, ask, connect, gateway, line, path, url
-from tests.socket.waiting import DEADLINE_SECONDS
-from tests.system.processes import FORKSERVER, Ended, relay_at
+from tests.socket.clients import (
+    NOBODY,
+    answers,
+    ask,
+    connect,
+    gateway,
+    left_by_a_crash,
+    line,
+    lock_file,
+    path,
+    start_refused,
+)
+from tests.socket.waiting import DEADLINE_SECONDS, until_logged
 
-RACERS = 3
-ROUNDS = 500
+pytestmark = pytest.mark.only("sqlite", because="it is about the socket's file, in front of whatever store")
+
 ANSWER = [{"id": "1", "result": {"id": "inv-1"}}]
-
-
-def start_refused(stores: Stores, listen: str | None = None) -> Ended:
-    return relay_at(stores.folder, "gateway", "--listen", listen or url(stores), "--db", stores.mirror_url)
-
-
-def until_logged(process: "subprocess.Popen[bytes]", event: str) -> dict[str, Any]:
-    assert process.stderr is not None
-    for text in process.stderr:
-        found: dict[str, Any] = json.loads(text)
-        if found["event"] == event:
-            return found
-    raise AssertionError(f"the server ended without {event!r}")
-
-
-def left_by_a_crash(at: Path) -> None:
-    at.parent.mkdir(mode=0o700, exist_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(at))
-        listener.listen()
 
 
 def identity(at: Path) -> tuple[int, int]:
@@ -50,14 +34,15 @@ def identity(at: Path) -> tuple[int, int]:
     return found.st_ino, stat.S_IFMT(found.st_mode)
 
 
-def test_the_folder_and_the_socket_are_made_for_their_owner_alone(stores: Stores) -> None:
+def test_the_folder_the_socket_and_its_lock_file_are_made_for_their_owner_alone(stores: Stores) -> None:
     before = os.umask(0)
     try:
         with gateway(stores) as process:
-            modes = [stat.S_IMODE(one.stat().st_mode) for one in (path(stores).parent, path(stores))]
+            made = (path(stores).parent, path(stores), lock_file(stores))
+            modes = [stat.S_IMODE(one.stat().st_mode) for one in made]
     finally:
         os.umask(before)
-    assert modes == [0o700, 0o600]
+    assert modes == [0o700, 0o600, 0o600]
     assert process.returncode == 0
 
 
@@ -73,7 +58,7 @@ def test_a_folder_that_others_can_write_to_is_refused(stores: Stores, mode: int)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_another_user_is_refused(stores: Stores) -> None:
     path(stores).parent.mkdir(mode=0o700)
-    os.chown(path(stores).parent, 65534, 65534)
+    os.chown(path(stores).parent, NOBODY, NOBODY)
     ended = start_refused(stores)
     assert (ended.code, "belongs to another user" in ended.only_line) == (4, True)
     assert list(path(stores).parent.iterdir()) == []
@@ -103,6 +88,7 @@ def test_what_is_no_socket_is_refused_and_left_untouched(stores: Stores, kind: s
     before = sorted((one.name, *identity(one)) for one in at.parent.iterdir())
     ended = start_refused(stores)
     assert (ended.code, "is no socket" in ended.only_line) == (4, True)
+    lock_file(stores).unlink()
     assert sorted((one.name, *identity(one)) for one in at.parent.iterdir()) == before
     assert kind != "file" or at.read_text() == "mine"
 
@@ -140,56 +126,6 @@ def test_a_file_that_a_killed_server_left_is_taken_over(stores: Stores) -> None:
         assert path(stores).is_socket()
     with gateway(stores):
         assert ask(stores, line()) == ANSWER
-
-
-def _race(at: Path, barrier: Barrier, wins: "Any") -> None:
-    """Each round: all bind at once; the winner stops listening without removing its file, as if it crashed."""
-    for number in range(ROUNDS):
-        barrier.wait(DEADLINE_SECONDS)
-        try:
-            mine: SocketFile | None = SocketFile(at)
-            wins.put(number)
-        except ListenError:
-            mine = None
-        barrier.wait(DEADLINE_SECONDS)
-        if mine is not None:
-            mine.socket.close()
-
-
-def test_of_servers_that_take_over_a_dead_one_at_once_exactly_one_wins(tmp_path: Path) -> None:
-    at = tmp_path / "g.sock"
-    left_by_a_crash(at)
-    barrier, wins = FORKSERVER.Barrier(RACERS), FORKSERVER.Queue()
-    racers = [FORKSERVER.Process(target=_race, args=(at, barrier, wins)) for _ in range(RACERS)]
-    for racer in racers:
-        racer.start()
-    won = [wins.get(timeout=DEADLINE_SECONDS) for _ in range(ROUNDS)]
-    for racer in racers:
-        racer.join(DEADLINE_SECONDS)
-    assert [racer.exitcode for racer in racers] == [0] * RACERS
-    assert sorted(won) == list(range(ROUNDS))
-    assert wins.empty()
-
-
-def test_of_two_commands_started_at_once_on_a_dead_socket_one_serves_and_one_is_refused(stores: Stores) -> None:
-    left_by_a_crash(path(stores))
-    command = [sys.executable, "-m", "cli", "gateway", "--listen", url(stores), "--db", stores.mirror_url]
-    env = os.environ | {"RELAY_LOG_FORMAT": "json"}
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, env=env) for _ in range(2)]
-    with started[0], started[1]:
-        # Only the loser ends by itself.
-        descriptors = [os.pidfd_open(one.pid) for one in started]
-        ended, _, _ = select.select(descriptors, [], [], DEADLINE_SECONDS)
-        loser = descriptors.index(ended[0])
-        for descriptor in descriptors:
-            os.close(descriptor)
-        winner = started[1 - loser]
-        until_logged(winner, "listening")
-        answer = ask(stores, line())
-        winner.terminate()
-        winner.communicate(timeout=20)
-    assert answer == ANSWER
-    assert (started[loser].returncode, winner.returncode) == (4, 0)
 
 
 def test_a_socket_whose_file_vanished_is_bound_again_and_old_connections_live_on(stores: Stores) -> None:

@@ -1,8 +1,10 @@
-"""What can be waited for from outside a server: that it took the bytes sent, that it stands still, that it is gone."""
+"""What can be waited for from outside a server: that it took the bytes sent, that it stands still, that it hung up."""
 
 import array
 import fcntl
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,6 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from outbox import open_engine, writing
 
 DEADLINE_SECONDS = 30.0
 
@@ -34,6 +42,45 @@ def frozen(process: "subprocess.Popen[bytes]") -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def frozen_in_mid_transaction(process: "subprocess.Popen[bytes]", url: str) -> Iterator[None]:
+    """It stands still between BEGIN and COMMIT: at a moment at which nobody else can write to its store."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    other = open_engine(url, create=False, busy_timeout=0)
+    while True:
+        while not _is_locked(other):
+            assert time.monotonic() < deadline, "the server never wrote"
+        with frozen(process):
+            if _is_locked(other):
+                other.dispose()
+                yield
+                return
+
+
+def _is_locked(engine: Engine) -> bool:
+    try:
+        with writing(engine):
+            return False
+    except OperationalError:
+        return True
+
+
+def has_hung_up(client: socket.socket) -> bool:
+    """Whether the other end has closed; found out without fetching anything from it."""
+    poller = select.poll()
+    poller.register(client, 0)
+    return bool(poller.poll(0))
+
+
+def until_logged(process: "subprocess.Popen[bytes]", event: str) -> dict[str, Any]:
+    assert process.stderr is not None
+    for text in process.stderr:
+        found: dict[str, Any] = json.loads(text)
+        if found["event"] == event:
+            return found
+    raise AssertionError(f"the server ended without {event!r}")
 
 
 def until_closed(client: socket.socket) -> bytes:

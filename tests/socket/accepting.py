@@ -1,0 +1,34 @@
+"""A Unix socket in a thread of the test's: one connection after the other, each talked to as the test says."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+Talk = Callable[[socket.socket], None]
+
+
+@contextmanager
+def accepting(path: Path, talk: Talk) -> Iterator[None]:
+    """Who connects waits until the one before it was talked to; at the end nobody is accepted any more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=_accept, args=(listener, talk))
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def _accept(listener: socket.socket, talk: Talk) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with client:
+            talk(client)
