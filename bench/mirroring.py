@@ -4,7 +4,7 @@ import statistics
 import threading
 import time
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 import assistant_store
@@ -21,7 +21,7 @@ def measure() -> dict[str, str]:
     with stage() as at:
         commits = [bare_commit(at) for _ in range(INVITES)]
         with relay(at):
-            seconds = [_one(at) for _ in range(INVITES)]
+            seconds = [one(at) for _ in range(INVITES)]
     cut = statistics.quantiles(seconds, n=100)
     bare = statistics.median(commits)
     return {
@@ -30,7 +30,7 @@ def measure() -> dict[str, str]:
     }
 
 
-def _one(at: Stage) -> float:
+def one(at: Stage) -> float:
     with Session(at.source) as session, session.begin():
         invite = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite
     committed = time.perf_counter()
@@ -44,5 +44,5 @@ def _one(at: Stage) -> float:
 
 def _is_mirrored(connection: Connection, invite_id: str) -> bool:
     with connection.begin():
-        found = connection.exec_driver_sql("SELECT 1 FROM ingress_invites WHERE id = ?", (invite_id,))
+        found = connection.execute(text("SELECT 1 FROM ingress_invites WHERE id = :id"), {"id": invite_id})
         return found.scalar() is not None

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -20,6 +21,7 @@ from outbox import open_engine
 from relay.demo import Daemon
 from relay.open import init_stores
 from relay.settings import Settings
+from tests.postgres import Cluster
 
 CONTACT = "co-bench"
 
@@ -43,12 +45,17 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    with TemporaryDirectory(prefix="relay-bench-") as name:
+def stage(backend: str = "sqlite") -> Iterator[Stage]:
+    """On PostgreSQL: a server of its own with its usual settings, on the disk that SQLite's files lie on too."""
+    with TemporaryDirectory(prefix="relay-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        settings = Settings(
-            assistant_db=f"sqlite:///{folder / 'assistant.db'}", gateway=f"sqlite:///{folder / 'gateway.db'}"
-        )
+        urls = [f"sqlite:///{folder / 'assistant.db'}", f"sqlite:///{folder / 'gateway.db'}"]
+        if backend == "postgresql":
+            folder.chmod(0o755)
+            (folder / "server").mkdir()
+            server = stack.enter_context(Cluster(folder / "server"))
+            urls = [_new_database(server, "assistant"), _new_database(server, "gateway")]
+        settings = Settings(assistant_db=urls[0], gateway=urls[1])
         init_stores(settings)
         source, mirror = open_engine(settings.assistant_db), open_engine(settings.gateway)
         with Session(mirror) as session, session.begin():
@@ -58,6 +65,12 @@ def stage() -> Iterator[Stage]:
         finally:
             source.dispose()
             mirror.dispose()
+
+
+def _new_database(server: Cluster, name: str) -> str:
+    with psycopg.connect(server.url().replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server.url(name)
 
 
 @contextmanager
@@ -71,9 +84,9 @@ def daemon(at: Stage) -> Iterator[Daemon]:
 
 
 @contextmanager
-def relay(at: Stage) -> "Iterator[subprocess.Popen[str]]":
+def relay(at: Stage, number: int = 0) -> "Iterator[subprocess.Popen[str]]":
     """`relay run` from its word that it started to its end by SIGTERM."""
-    log = at.folder / "relay.log"
+    log = at.folder / f"relay-{number}.log"
     with log.open("w") as lines:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "run"], env=at.environment, text=True, stderr=lines
