@@ -54,6 +54,7 @@ class DatagramSource:
             raise
         self._socket, self._path = listener, path
         self.problem: str | None = None
+        self.missed = False
 
     def fileno(self) -> int:
         return self._socket.fileno()

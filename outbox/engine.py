@@ -85,6 +85,8 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
         sqlite.set_up(engine, create=create)
         # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
         _begin_with(engine, "BEGIN IMMEDIATE", "BEGIN DEFERRED")
+    else:
+        postgresql.hide_rows(engine)
 
 
 @contextmanager

@@ -69,8 +69,10 @@ class Leases:
             self._show_alive(connection, now)
             held = self.tokens
             expires_at = now + _ms(self.length)
-            statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
+            # Locked by their numbers first, as settling does: an update locks them in an order of its own, and each of
+            # the two could hold what the other waits for.
             standing = statements.tokens_standing(connection, held)
+            statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
         lost = {shard: token for shard, token in held.items() if standing.get(shard) != token}
         with self._mutex:
             # Only what was looked at: a shard that `balance` took since the commit above is not lost.

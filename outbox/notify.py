@@ -20,6 +20,7 @@ class NotifySource:
         self._connection: psycopg.Connection | None = None
         self._next_try = 0.0
         self.problem: str | None = None
+        self.missed = False
         self._connect()
 
     def fileno(self) -> int:
@@ -28,6 +29,7 @@ class NotifySource:
         return -1 if self._connection is None else self._connection.fileno()
 
     def drain(self) -> None:
+        self.missed = False
         if self._connection is None:
             return
         try:
@@ -45,8 +47,9 @@ class NotifySource:
         try:
             self._connection = psycopg.connect(autocommit=True, **{**CONNECT_ARGS, **self._where})
             self._connection.execute(f"LISTEN {CHANNEL}")
-            # What was enqueued before it listened is found at once.
-            self._connection.execute(f"NOTIFY {CHANNEL}")
+            # What was enqueued before it listened is found at once. A NOTIFY of its own would not do: it comes with
+            # that statement's answer, and nothing is left to wait for.
+            self.missed = True
             self.problem = None
         except psycopg.Error as error:
             self._lost(error)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry
 
 DRIVER = "postgresql+psycopg"
@@ -29,10 +29,30 @@ _BY_INDEX = "".join(
 
 
 def set_up(engine: Engine) -> None:
+    hide_rows(engine)
+
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         # The driver's own BEGIN would cost a round trip more, and cannot carry the time-outs.
         dbapi_connection.autocommit = True
+        # Behind a pooler a session may listen for another client; the driver would keep for ever what it hears.
+        dbapi_connection.add_notify_handler(_pass_over)
+
+
+def _pass_over(_notification: object) -> None: ...
+
+
+def hide_rows(engine: Engine) -> None:
+    """Leaves the first line of what the server says of an error: the next ones quote the row, with its hashes."""
+
+    @event.listens_for(engine, "handle_error")
+    def shorten(context: ExceptionContext) -> None:
+        told, shown = context.original_exception, context.sqlalchemy_exception
+        first = getattr(getattr(told, "diag", None), "message_primary", None)
+        if first is not None:
+            if shown is not None:
+                shown.args = (str(shown.args[0]).replace(str(told), first), *shown.args[1:])
+            told.args = (first,)
 
 
 def begin_reading(relay: bool) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, inspect
-from sqlalchemy.types import Integer, String, TypeEngine
+from sqlalchemy.types import Enum, Integer, String, TypeEngine
 
 from outbox.errors import SchemaRefusedError
 
@@ -21,7 +21,7 @@ def refuse_other_shape(
     odd = [f"column {name} is missing" for name in expected if name not in found]
     odd += [f"column {name} is unknown" for name in found if name not in expected]
     odd += [
-        f"column {name} is {found[name]}, not {kind}"
+        f"column {name} is {getattr(found[name], 'name', found[name])}, not {kind}"
         for name, kind in expected.items()
         if name in found and not _is(found[name], kind)
     ]
@@ -41,4 +41,5 @@ def refuse_other_shape(
 
 
 def _is(found: TypeEngine[object], kind: str) -> bool:
-    return isinstance(found, Integer if kind == "integer" else String)
+    # PostgreSQL takes no text where an enumerated type is wanted.
+    return isinstance(found, Integer if kind == "integer" else String) and not isinstance(found, Enum)

@@ -14,9 +14,13 @@ from outbox.sqlite import sqlite_path
 
 
 class WakeSource(Protocol):
-    """Where wake-ups come from; ``problem`` says why none can be received now, or is None."""
+    """Where wake-ups come from; ``problem`` says why none can be received now, or is None.
+
+    ``missed`` is set while some may have come that `fileno` will not show; `drain` resets it.
+    """
 
     problem: str | None
+    missed: bool
 
     def fileno(self) -> int:
         """What to wait on; -1 while there is nothing."""
@@ -32,6 +36,7 @@ class NoSource:
 
     def __init__(self, problem: str) -> None:
         self.problem: str | None = problem
+        self.missed = False
 
     def fileno(self) -> int:
         return -1
@@ -63,12 +68,13 @@ class WakeListener:
     def wait(self, timeout: float | None) -> None:
         """Returns at a wake-up, at `set`, or after ``timeout`` seconds. All that had arrived count as one."""
         coming = self._source.fileno()
-        ready, _, _ = select.select([self._read] if coming < 0 else [self._read, coming], [], [], timeout)
+        longest = 0 if self._source.missed else timeout
+        ready, _, _ = select.select([self._read] if coming < 0 else [self._read, coming], [], [], longest)
         if self._read in ready:
             with contextlib.suppress(BlockingIOError):
                 while os.read(self._read, 4096):
                     pass
-        if coming in ready:
+        if coming in ready or self._source.missed:
             self._source.drain()
 
     def close(self) -> None:

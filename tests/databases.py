@@ -1,7 +1,7 @@
 """Fresh databases for a test, on SQLite or on the PostgreSQL server that the whole run shares."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count
@@ -58,6 +58,57 @@ def store_urls(backend: str, folder: Path) -> Iterator[tuple[str, str]]:
     with ExitStack() as stack:
         source = stack.enter_context(database_url(backend, folder, "assistant.db", SOURCE))
         yield source, stack.enter_context(database_url(backend, folder, "gateway.db", MIRROR))
+
+
+def name_of(url: str) -> str:
+    """As errors name it: the file, or the server's database."""
+    return Path(make_url(url).database or "").name
+
+
+def alter(url: str, change: str) -> None:
+    """``ALTER DATABASE``, for a server's; no connection goes on as before."""
+    _admin().execute(f"ALTER DATABASE {name_of(url)} {change}")
+    end_connections(url)
+
+
+def end_connections(url: str) -> None:
+    """Returns once the server has ended all that there are."""
+    _admin().execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", [name_of(url)])
+
+
+def is_anyone_in_mid_transaction(url: str) -> bool:
+    busy = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' AND state <> 'idle'"
+    return _admin().execute(busy, [name_of(url)]).fetchone() is not None
+
+
+@contextmanager
+def plain_role(url: str, connections: int) -> Iterator[str]:
+    """The same database for a role that may read and write rows and nothing else, over so many connections."""
+    role = f"{name_of(url)}_role"
+    _admin().execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {connections}")
+    _admin().execute(f"GRANT pg_read_all_data, pg_write_all_data TO {role}")
+    try:
+        yield make_url(url).set(username=role).render_as_string(hide_password=False)
+    finally:
+        _admin().execute(f"DROP ROLE {role}")
+
+
+@contextmanager
+def copied(url: str) -> Iterator[Callable[[], None]]:
+    """A copy of a server's database as it is now; calling what is given puts it in the place of the original."""
+    name, copy = name_of(url), f"{name_of(url)}_copy"
+    alter(url, "ALLOW_CONNECTIONS false")
+    _create(copy, name)
+    alter(url, "ALLOW_CONNECTIONS true")
+
+    def restore() -> None:
+        _admin().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        _admin().execute(f"ALTER DATABASE {copy} RENAME TO {name}")
+
+    try:
+        yield restore
+    finally:
+        _admin().execute(f"DROP DATABASE IF EXISTS {copy}")
 
 
 def _create(name: str, template: str) -> None:

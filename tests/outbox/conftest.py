@@ -1,12 +1,14 @@
-"""An outbox in a file of its own, and short ways to fill it and to look at it."""
+"""An outbox in a database of its own, and short ways to fill it and to look at it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
 import outbox
@@ -24,6 +26,17 @@ class Outbox:
     """The file; with PostgreSQL there is none."""
     url: str
     engine: Engine
+    _others: list[Engine] = field(default_factory=list)
+
+    def open(self, **settings: Any) -> Engine:
+        """One more engine of the same database, closed with the test."""
+        self._others.append(open_engine(self.url, **settings))
+        return self._others[-1]
+
+    def close(self) -> None:
+        # An engine left open by a test that fails would fail a later one.
+        for engine in (self.engine, *self._others):
+            engine.dispose()
 
     def put(
         self, key: str = "k", version: int = 1, payload: str = "{}", origin: Origin = Origin.LIVE, **columns: Any
@@ -72,12 +85,23 @@ class Outbox:
         return leases.tokens
 
 
+@contextmanager
+def opened(url: str | URL, **settings: Any) -> Iterator[Engine]:
+    engine = open_engine(url, **settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture
 def box(tmp_path: Path, backend: str) -> Iterator[Outbox]:
     with database_url(backend, tmp_path, "outbox.db", OUTBOX) as url:
-        engine = open_engine(url)
-        outbox.upgrade(engine)
-        with writing(engine) as connection:
-            connection.exec_driver_sql("CREATE TABLE things (name TEXT NOT NULL)")
-        yield Outbox(tmp_path / "outbox.db", url, engine)
-        engine.dispose()
+        made = Outbox(tmp_path / "outbox.db", url, open_engine(url))
+        try:
+            outbox.upgrade(made.engine)
+            with writing(made.engine) as connection:
+                connection.exec_driver_sql("CREATE TABLE things (name TEXT NOT NULL)")
+            yield made
+        finally:
+            made.close()

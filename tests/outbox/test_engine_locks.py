@@ -1,7 +1,6 @@
-"""Who waits for whom: a transaction that writes takes the lock at its start, one that reads takes none."""
+"""Who waits for whom: one that writes for another that does, and no longer than it wants; one that reads for nobody."""
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,10 @@ from sqlalchemy.orm import Session
 from outbox import open_engine, read_only, reading, writing
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
+from tests.outbox.threads import run_together
 
 
-def run_together(*work: Callable[[], None]) -> None:
-    """Each in a thread of its own; the first exception of any is raised here."""
-    raised: list[BaseException] = []
-
-    def run(one: Callable[[], None]) -> None:
-        try:
-            one()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(one,)) for one in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in raised:
-        raise error
-
-
+@pytest.mark.only("sqlite", because="on PostgreSQL only what is read FOR UPDATE is locked")
 def test_two_that_read_and_then_write_both_succeed_and_neither_is_lost(box: Outbox) -> None:
     write(box.engine, "INSERT INTO things VALUES ('0')")
     start = threading.Barrier(2)
@@ -52,7 +34,7 @@ def test_two_that_read_and_then_write_both_succeed_and_neither_is_lost(box: Outb
 
 def test_reading_takes_no_write_lock(box: Outbox) -> None:
     box.put()
-    impatient = open_engine(box.engine.url, busy_timeout=0)
+    impatient = box.open(busy_timeout=0)
 
     with writing(box.engine) as connection:
         connection.execute(text("DELETE FROM outbox_messages"))
@@ -60,7 +42,6 @@ def test_reading_takes_no_write_lock(box: Outbox) -> None:
             found = other.execute(text("SELECT count(*) FROM outbox_messages")).scalar_one()
         with Session(read_only(impatient)) as session:
             found_by_session = session.execute(text("SELECT count(*) FROM outbox_messages")).scalar_one()
-    impatient.dispose()
 
     assert (found, found_by_session) == (1, 1)
 
@@ -76,11 +57,15 @@ def test_reading_sees_one_snapshot_while_others_write(box: Outbox) -> None:
 
 
 def test_a_second_writer_waits_no_longer_than_its_busy_timeout(box: Outbox) -> None:
-    impatient = open_engine(box.engine.url, busy_timeout=0)
+    write(box.engine, "INSERT INTO things VALUES ('before')")
+    impatient = box.open(busy_timeout=0)
 
-    with writing(box.engine), pytest.raises(OperationalError, match="database is locked"):
-        impatient.connect().begin()
-    impatient.dispose()
+    with writing(box.engine) as connection:
+        connection.execute(text("UPDATE things SET name = 'first'"))
+        with pytest.raises(OperationalError, match=r"database is locked|lock timeout"):
+            write(impatient, "UPDATE things SET name = 'second'")
+
+    assert rows(box.engine, "SELECT name FROM things") == [{"name": "first"}]
 
 
 def test_writing_commits_at_the_end_and_rolls_back_on_an_exception(box: Outbox) -> None:
@@ -92,6 +77,7 @@ def test_writing_commits_at_the_end_and_rolls_back_on_an_exception(box: Outbox) 
     assert rows(box.engine, "SELECT name FROM things") == [{"name": "kept"}]
 
 
+@pytest.mark.only("sqlite", because="PostgreSQL needs no switch to write-ahead logging")
 def test_a_database_in_use_while_it_is_switched_to_wal_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "daemon.db"
     engine = open_engine(f"sqlite:///{path}", busy_timeout=0)

@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from outbox import Origin, OutboxFullError, enqueue, open_engine, shard_of
+from outbox import Origin, OutboxFullError, enqueue, shard_of, statements, writing
 from outbox.enqueue import enqueue_many
 from tests.conftest import rows
 from tests.outbox.conftest import TOPIC, Outbox
@@ -18,8 +18,8 @@ def add_thing(session: Session, name: str) -> None:
 
 
 def things_and_keys(box: Outbox) -> tuple[list[str], list[str]]:
-    things = [row["name"] for row in rows(box.engine, "SELECT name FROM things ORDER BY rowid")]
-    return things, [row["key"] for row in box.rows()]
+    things = [row["name"] for row in rows(box.engine, "SELECT name FROM things ORDER BY name")]
+    return things, [row["key"] for row in rows(box.engine, "SELECT key FROM outbox_messages ORDER BY key")]
 
 
 def test_a_message_commits_with_the_row_it_copies(box: Outbox) -> None:
@@ -51,13 +51,13 @@ def test_an_exception_takes_row_and_message_with_it(box: Outbox) -> None:
 
 def test_a_savepoint_rolled_back_takes_its_message_with_it(box: Outbox) -> None:
     with Session(box.engine) as session, session.begin():
-        add_thing(session, "before")
+        add_thing(session, "a before")
         with session.begin_nested() as savepoint:
             add_thing(session, "inside")
             savepoint.rollback()
-        add_thing(session, "after")
+        add_thing(session, "z after")
 
-    assert things_and_keys(box) == (["before", "after"], ["before", "after"])
+    assert things_and_keys(box) == (["a before", "z after"], ["a before", "z after"])
 
 
 def test_a_released_savepoint_goes_with_the_transaction_around_it(box: Outbox) -> None:
@@ -103,6 +103,20 @@ def test_a_new_message_is_pending_in_the_shard_of_its_key(box: Outbox) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "odd", ["", " ", "%", "%s", ":name", "{shard}", "it's", '"', "\\u0041", "é😀", "a\r\n\tb", "null", "1"]
+)
+def test_a_key_and_a_payload_of_any_text_come_back_as_they_were_and_can_be_settled(box: Outbox, odd: str) -> None:
+    seq = box.put(odd, version=2**53 - 1, payload=odd)
+    (message,) = box.pending()
+
+    with writing(box.engine) as connection:
+        statements.mark_delivered(connection, [(seq, TOPIC, message.key, message.version, message.enqueued_at, 0, 1)])
+
+    assert (message.key, message.payload, message.version) == (odd, odd, 2**53 - 1)
+    assert box.state(seq) == "delivered"
+
+
 def test_the_shard_of_a_key_is_its_crc32_modulo_64() -> None:
     # Recorded values: another writer of the table, in another language, must compute the same.
     assert {key: shard_of(key) for key in ("", "123456789", "é")} == {"": 0, "123456789": 38, "é": 62}
@@ -116,7 +130,7 @@ def test_enqueueing_no_rows_writes_nothing(box: Outbox) -> None:
 
 
 def test_beyond_the_limit_the_callers_transaction_goes_on_and_nothing_is_enqueued(box: Outbox) -> None:
-    limited = open_engine(box.engine.url, max_unsettled=2)
+    limited = box.open(max_unsettled=2)
     with Session(limited) as session, session.begin():
         add_thing(session, "a")
         enqueue_many(session, topic=TOPIC, rows=[("b", 1, "{}")], origin=Origin.LIVE)
@@ -124,18 +138,16 @@ def test_beyond_the_limit_the_callers_transaction_goes_on_and_nothing_is_enqueue
         with pytest.raises(OutboxFullError, match="limit of 2 unsettled messages; nothing was enqueued"):
             enqueue(session, topic=TOPIC, key="c", version=1, payload="{}")
         session.execute(text("INSERT INTO things VALUES ('still usable')"))
-    limited.dispose()
 
     assert things_and_keys(box) == (["a", "still usable"], ["a", "b"])
 
 
 def test_a_page_that_does_not_fit_the_limit_is_refused_as_a_whole(box: Outbox) -> None:
-    limited = open_engine(box.engine.url, max_unsettled=2)
+    limited = box.open(max_unsettled=2)
     page = [(name, 1, "{}") for name in ("a", "b", "c")]
 
     with pytest.raises(OutboxFullError), Session(limited) as session, session.begin():
         enqueue_many(session, topic=TOPIC, rows=page, origin=Origin.REPLAY)
-    limited.dispose()
 
     assert box.rows() == []
 
@@ -144,13 +156,12 @@ def test_the_limit_counts_pending_and_retrying_and_no_settled_message(box: Outbo
     box.put("settled", state="delivered", settled_at=1)
     box.put("dead", state="dead", settled_at=1)
     box.put("waits", state="retrying", available_at=1)
-    limited = open_engine(box.engine.url, max_unsettled=2)
+    limited = box.open(max_unsettled=2)
 
     with Session(limited) as session, session.begin():
         enqueue(session, topic=TOPIC, key="fits", version=1, payload="{}")
         with pytest.raises(OutboxFullError):
             enqueue(session, topic=TOPIC, key="does not", version=1, payload="{}")
-    limited.dispose()
 
     assert [row["key"] for row in box.rows("state = 'pending'")] == ["fits"]
 

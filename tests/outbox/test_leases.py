@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
@@ -98,55 +97,6 @@ def test_a_released_shard_is_taken_and_not_reported_as_lapsed(box: Outbox) -> No
     assert held(first, second) == [0, 64]
 
 
-def test_a_lapsed_shard_is_taken_and_reported_by_its_last_owner(box: Outbox) -> None:
-    with freeze_time("2024-01-01") as clock:
-        first, second = relay(box, "a"), relay(box, "b")
-        settle_down(first, second)
-        shards = [sorted(one.tokens) for one in (first, second)]
-        clock.tick(timedelta(seconds=31))
-        third = relay(box, "c")
-
-        lapsed = third.balance()
-
-    assert sorted(lapsed) == sorted(shards)
-    assert held(third) == [64]
-
-
-def test_a_shard_is_not_taken_before_it_lapses(box: Outbox) -> None:
-    with freeze_time("2024-01-01") as clock:
-        first, second = relay(box, "a"), relay(box, "b")
-        first.balance()
-        # Seen too long ago to have a share, yet its leases are its own to their end.
-        write(box.engine, "UPDATE outbox_relays SET seen_at = 0")
-        clock.tick(LEASE - timedelta(milliseconds=1))
-        early = second.balance()
-        clock.tick(timedelta(milliseconds=1))
-        late = second.balance()
-
-    assert early == []
-    assert [sorted(shards) for shards in late] == [list(range(SHARDS))]
-
-
-def test_a_lease_that_ends_later_than_any_can_was_written_before_the_clock_stepped_back(box: Outbox) -> None:
-    with freeze_time("2024-01-02"):
-        relay(box, "a").balance()
-
-    with freeze_time("2024-01-01"):
-        second = relay(box, "b")
-        lapsed = second.balance()
-
-    assert [sorted(shards) for shards in lapsed] == [list(range(SHARDS))]
-    assert held(second) == [64]
-
-
-def test_a_lease_of_the_longest_length_is_not_taken_for_one_of_a_clock_that_stepped_back(box: Outbox) -> None:
-    with freeze_time("2024-01-01"):
-        Leases(box.engine, LONGEST_LEASE, owner="a").balance()
-        write(box.engine, "DELETE FROM outbox_relays")
-
-        assert relay(box, "b").balance() == []
-
-
 def test_the_leases_of_a_relay_whose_process_is_gone_are_taken_at_once(box: Outbox) -> None:
     relay(box, "killed").balance()
     write(box.engine, "UPDATE outbox_relays SET pid = :pid", pid=GONE_PID)
@@ -163,19 +113,6 @@ def test_a_pid_of_another_host_says_nothing(box: Outbox) -> None:
     write(box.engine, "UPDATE outbox_relays SET pid = :pid, host = 'another'", pid=GONE_PID)
 
     assert relay(box, "b").balance() == []
-
-
-def test_renewing_extends_what_is_held_and_nothing_else(box: Outbox) -> None:
-    with freeze_time("2024-01-01") as clock:
-        first, second = relay(box, "a"), relay(box, "b")
-        settle_down(first, second)
-        clock.tick(timedelta(seconds=4))
-
-        first.renew()
-
-    query = "SELECT owner, max(expires_at) - min(seen_at) AS left FROM outbox_leases, outbox_relays WHERE id = 'b'"
-    left = {row["owner"]: row["left"] for row in rows(box.engine, f"{query} GROUP BY owner")}
-    assert left == {"a": 14_000, "b": 10_000}
 
 
 def test_renewing_a_lease_that_another_took_gives_it_up_and_leaves_it_to_the_other(box: Outbox) -> None:

@@ -1,18 +1,39 @@
 """Creating and upgrading the outbox: all or nothing, by any number of processes, at any moment."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import outbox
-from outbox import SchemaRefusedError, open_engine, writing
+from outbox import SchemaRefusedError, open_engine
 from tests.conftest import rows, write
 from tests.crash import run_killed_at_each_step
-from tests.outbox.conftest import Outbox
+from tests.databases import database_url
+from tests.outbox.conftest import Outbox, opened
 from tests.outbox.processes import run_together
 
-SCHEMA = "SELECT type, name, sql FROM sqlite_master ORDER BY type, name"
+SCHEMA = {
+    "sqlite": "SELECT type, name, sql FROM sqlite_master ORDER BY type, name",
+    "postgresql": """
+        SELECT c.relkind::text AS type, c.relname AS name, c.reloptions::text AS options, d.defined
+        FROM pg_class AS c, LATERAL (
+            SELECT pg_get_indexdef(c.oid) WHERE c.relkind = 'i'
+            UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = c.oid
+            UNION ALL SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
+                                       (SELECT collname FROM pg_collation WHERE oid = attcollation))
+            FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+        ) AS d (defined)
+        WHERE c.relnamespace = 'public'::regnamespace ORDER BY type, name, defined
+    """,
+}
+
+
+def schema(engine: Engine) -> list[dict[str, object]]:
+    return rows(engine, SCHEMA[engine.dialect.name])
 
 
 def upgrade(url: str) -> None:
@@ -31,80 +52,114 @@ def create_and_write(url: str) -> None:
 
 def test_upgrading_twice_changes_nothing_and_keeps_the_rows(box: Outbox) -> None:
     box.put("kept")
-    before = rows(box.engine, SCHEMA), box.rows()
+    before = schema(box.engine), box.rows()
 
     outbox.upgrade(box.engine)
 
-    assert (rows(box.engine, SCHEMA), box.rows()) == before
+    assert (schema(box.engine), box.rows()) == before
 
 
-def test_an_upgrade_keeps_the_tables_of_others_and_leaves_foreign_keys_on(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'daemon.db'}")
-    write(engine, "CREATE TABLE alembic_version (version_num TEXT)")
-    write(engine, "INSERT INTO alembic_version VALUES ('the daemon''s own')")
+def test_an_upgrade_keeps_the_tables_of_others(tmp_path: Path, backend: str) -> None:
+    with database_url(backend, tmp_path, "daemon.db") as url, opened(url) as engine:
+        write(engine, "CREATE TABLE alembic_version (version_num TEXT)")
+        write(engine, "INSERT INTO alembic_version VALUES ('the daemon''s own')")
 
-    outbox.upgrade(engine)
+        outbox.upgrade(engine)
 
-    assert rows(engine, "SELECT * FROM alembic_version") == [{"version_num": "the daemon's own"}]
-    assert rows(engine, "PRAGMA foreign_keys") == [{"foreign_keys": 1}]
-    engine.dispose()
+        assert rows(engine, "SELECT * FROM alembic_version") == [{"version_num": "the daemon's own"}]
 
 
-def test_processes_that_open_and_create_one_new_database_at_once_all_succeed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'new.db'}"
+@pytest.mark.only("sqlite", because="PostgreSQL has no switch for foreign keys")
+def test_an_upgrade_leaves_foreign_keys_on(box: Outbox) -> None:
+    outbox.upgrade(box.engine)
 
-    run_together(8, create_and_write, url)
-
-    engine = open_engine(url)
-    assert rows(engine, "SELECT count(*) AS n FROM outbox_messages") == [{"n": 8}]
-    assert rows(engine, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0001"}]
-    engine.dispose()
+    assert rows(box.engine, "PRAGMA foreign_keys") == [{"foreign_keys": 1}]
 
 
-def test_an_upgrade_killed_at_any_step_leaves_nothing_and_a_second_one_succeeds(tmp_path: Path, box: Outbox) -> None:
-    paths: list[Path] = []
-    complete = rows(box.engine, SCHEMA.replace("ORDER", "WHERE name <> 'things' ORDER"))
+@pytest.mark.parametrize("table", ["outbox_messages", "outbox_leases", "outbox_relays"])
+def test_a_table_of_another_origin_under_one_of_our_names_is_refused_and_left_as_it_is(
+    tmp_path: Path, backend: str, table: str
+) -> None:
+    with database_url(backend, tmp_path, "daemon.db") as url, opened(url) as engine:
+        write(engine, f"CREATE TABLE {table} (mine TEXT)")
+        write(engine, f"INSERT INTO {table} VALUES ('kept')")
+        before = schema(engine)
+
+        with pytest.raises(SchemaRefusedError, match=f"has tables of another origin: {table}; rename them"):
+            outbox.upgrade(engine)
+
+        assert schema(engine) == before
+        assert rows(engine, f"SELECT mine FROM {table}") == [{"mine": "kept"}]
+
+
+def test_processes_that_open_and_create_one_new_database_at_once_all_succeed(tmp_path: Path, backend: str) -> None:
+    with database_url(backend, tmp_path, "new.db") as url:
+        run_together(8, create_and_write, url)
+
+        with opened(url) as engine:
+            assert rows(engine, "SELECT count(*) AS n FROM outbox_messages") == [{"n": 8}]
+            assert rows(engine, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0001"}]
+
+
+def test_an_upgrade_waits_for_another_no_longer_than_its_busy_timeout_and_then_finds_what_it_did(
+    tmp_path: Path, backend: str
+) -> None:
+    with (
+        database_url(backend, tmp_path, "new.db") as url,
+        opened(url) as engine,
+        opened(url, busy_timeout=0) as impatient,
+    ):
+        refused: list[str] = []
+
+        @event.listens_for(engine, "commit")
+        def upgrade_too(_connection: object) -> None:
+            with pytest.raises(OperationalError, match=r"database is locked|lock timeout") as raised:
+                outbox.upgrade(impatient)
+            refused.append(str(raised.value))
+
+        outbox.upgrade(engine)
+        outbox.upgrade(impatient)
+
+        assert len(refused) == 1
+        assert rows(impatient, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0001"}]
+
+
+def test_an_upgrade_killed_at_any_step_leaves_nothing_and_a_second_one_succeeds(
+    tmp_path: Path, backend: str, box: Outbox
+) -> None:
+    write(box.engine, "DROP TABLE things")
+    complete = schema(box.engine)
+    urls: list[str] = []
 
     def check_last() -> None:
-        engine = open_engine(f"sqlite:///{paths[-1]}")
-        left = rows(engine, SCHEMA)
-        assert left in ([], complete)
-        outbox.upgrade(engine)
-        assert rows(engine, SCHEMA) == complete
-        engine.dispose()
+        with opened(urls[-1]) as engine:
+            assert schema(engine) in ([], complete)
+            outbox.upgrade(engine)
+            assert schema(engine) == complete
 
-    def arrange() -> tuple[str]:
-        if paths:
-            check_last()
-        paths.append(tmp_path / f"{len(paths)}.db")
-        return (f"sqlite:///{paths[-1]}",)
+    with ExitStack() as stack:
 
-    kills = run_killed_at_each_step(upgrade, arrange)
+        def arrange() -> tuple[str]:
+            if urls:
+                check_last()
+            urls.append(stack.enter_context(database_url(backend, tmp_path, f"{len(urls)}.db")))
+            return (urls[-1],)
+
+        kills = run_killed_at_each_step(upgrade, arrange)
+        check_last()
 
     assert kills > 8
-    check_last()
 
 
 @pytest.mark.parametrize("version", ["0002", "9999"])
 def test_a_database_of_a_later_release_is_refused_by_name_and_left_as_it_is(box: Outbox, version: str) -> None:
     write(box.engine, "UPDATE outbox_schema_version SET version_num = :version", version=version)
-    before = rows(box.engine, SCHEMA)
+    before = schema(box.engine)
 
-    with pytest.raises(SchemaRefusedError, match=rf"outbox\.db was upgraded by a later release.*{version}"):
+    with pytest.raises(
+        SchemaRefusedError, match=rf"{box.engine.url.database} was upgraded by a later release.*{version}"
+    ):
         outbox.upgrade(box.engine)
 
-    assert rows(box.engine, SCHEMA) == before
+    assert schema(box.engine) == before
     assert rows(box.engine, "SELECT * FROM outbox_schema_version") == [{"version_num": version}]
-
-
-def test_an_upgrade_waits_for_a_writer_and_then_finds_what_it_did(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}", busy_timeout=0)
-    outbox.upgrade(engine)
-
-    with writing(engine) as connection:
-        connection.exec_driver_sql("DELETE FROM outbox_leases")
-        with pytest.raises(Exception, match="database is locked"):
-            outbox.upgrade(engine)
-
-    outbox.upgrade(engine)
-    engine.dispose()

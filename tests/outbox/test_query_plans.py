@@ -10,6 +10,7 @@ from outbox import statements, writing
 from tests.outbox.conftest import TOPIC, Outbox
 
 SHARDS = range(64)
+OF_THE_TABLE = ("outbox_messages", "m", "n")
 QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
     "pending": ("ix_outbox_pending", lambda c: statements.pending(c, SHARDS, 100, 10**6)),
     "retries_due": (
@@ -47,6 +48,7 @@ def plan_of(box: Outbox, name: str) -> list[str]:
         return [row.detail for row in plan]
 
 
+@pytest.mark.only("sqlite", because="PostgreSQL tells its plans in other words")
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_reads_through_its_index_and_not_the_whole_table(box: Outbox, name: str) -> None:
     # Enough of both kinds that reading the table would be the wrong choice.
@@ -56,11 +58,8 @@ def test_a_query_reads_through_its_index_and_not_the_whole_table(box: Outbox, na
 
     plan = plan_of(box, name)
 
-    reads = [
-        step
-        for step in plan
-        if step.startswith(("SCAN", "SEARCH")) and step != "SCAN CONSTANT ROW" and "json_each" not in step
-    ]
+    # Others read what the statement was given, or what one of its parts has found.
+    reads = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and step.split()[1] in OF_THE_TABLE]
     assert reads
     assert all(" USING " in step for step in reads), plan
     assert any(QUERIES[name][0] in step for step in reads), plan

@@ -113,11 +113,13 @@ def test_the_retry_that_is_due_longest_is_read_first(box: Outbox) -> None:
     assert [message.seq for message in box.retries_due(NOW, TOO_FAR, limit=1)] == [first]
 
 
-def test_a_batch_ends_before_the_payload_that_exceeds_its_bytes(box: Outbox) -> None:
+def test_a_batch_ends_with_the_payload_that_fills_its_bytes(box: Outbox) -> None:
     seqs = [box.put(key, payload="x" * 40) for key in "abc"]
 
+    assert [message.seq for message in box.pending(max_bytes=81)] == seqs
     assert [message.seq for message in box.pending(max_bytes=80)] == seqs[:2]
-    assert [message.seq for message in box.pending(max_bytes=79)] == seqs[:1]
+    assert [message.seq for message in box.pending(max_bytes=41)] == seqs[:2]
+    assert [message.seq for message in box.pending(max_bytes=40)] == seqs[:1]
 
 
 def test_a_payload_larger_than_the_bytes_of_a_batch_is_still_read_alone(box: Outbox) -> None:

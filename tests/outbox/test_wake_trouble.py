@@ -12,6 +12,8 @@ from outbox.datagram import MAX_LISTENERS, wake, wake_directory
 from tests.outbox.conftest import Outbox
 from tests.outbox.listening import bound, ear, woken
 
+pytestmark = pytest.mark.only("sqlite", because="PostgreSQL has no wake directory")
+
 
 @contextmanager
 def nobody(directory: Path) -> Iterator[None]:

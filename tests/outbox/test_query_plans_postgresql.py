@@ -1,0 +1,77 @@
+"""On PostgreSQL a relay's queries read few pages, through an index, whatever the statistics say."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from outbox import SHARDS, writing
+from tests.conftest import write
+from tests.outbox.conftest import TOPIC, Outbox
+from tests.outbox.test_query_plans import QUERIES
+
+pytestmark = pytest.mark.only("postgresql", because="SQLite shows its plans in other words, and counts no pages")
+
+FEW_PAGES = 30
+SETTLED = 20_000
+
+
+def fill(box: Outbox) -> None:
+    """Three messages of each kind that waits and three dead ones, under a heap of settled ones."""
+    states = {"delivered": SETTLED, "pending": 3, "retrying": 3, "dead": 3}
+    for state, number in states.items():
+        settled_at = "1000" if state in ("delivered", "dead") else "NULL"
+        write(
+            box.engine,
+            "INSERT INTO outbox_messages"
+            " (topic, key, version, shard, payload, enqueued_at, state, settled_at, available_at)"
+            f" SELECT '{TOPIC}', '{state}-' || n, 1, mod(n, {SHARDS}), '{{}}', 1, '{state}', {settled_at}, 1"
+            f" FROM generate_series(1, {number}) AS n",
+        )
+
+
+def run(connection: Connection, name: str) -> dict[str, Any]:
+    """Runs the statement that the function sends, and says how it was done; changes nothing."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "outbox_messages" in statement:
+            sent.append((statement, parameters))
+
+    with connection.begin_nested() as savepoint:
+        event.listen(connection, "before_cursor_execute", note)
+        QUERIES[name][1](connection)
+        event.remove(connection, "before_cursor_execute", note)
+        statement, parameters = sent[0]
+        explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+        found: dict[str, Any] = explained.scalar_one()[0]["Plan"]
+        savepoint.rollback()
+    return found
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+@pytest.mark.parametrize("analyzed", ["never", "before it was filled", "since"])
+def test_each_query_reads_few_pages_through_an_index(box: Outbox, analyzed: str) -> None:
+    if analyzed == "before it was filled":
+        write(box.engine, "ANALYZE outbox_messages")
+    fill(box)
+    if analyzed == "since":
+        write(box.engine, "ANALYZE outbox_messages")
+
+    with writing(box.open(relay=True)) as connection:
+        plans = {name: run(connection, name) for name in QUERIES}
+
+    scans = {
+        name: {node["Node Type"] for node in nodes(plan) if node.get("Relation Name") == "outbox_messages"}
+        for name, plan in plans.items()
+    }
+    pages = {name: plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for name, plan in plans.items()}
+    assert {name: found for name, found in scans.items() if not found & {"Index Scan", "Index Only Scan"}} == {}
+    assert {name: found for name, found in scans.items() if found & {"Seq Scan", "Bitmap Heap Scan"}} == {}
+    assert {name: number for name, number in pages.items() if number > FEW_PAGES} == {}
