@@ -2,7 +2,7 @@
 
 import structlog
 
-from bench import creating, draining, idle, mirroring, serving, stalling
+from bench import bloat, creating, draining, idle, mirroring, postgresql, serving, stalling
 from relay.console import Printer
 
 
@@ -17,6 +17,8 @@ def main() -> None:
         ("the socket", serving.measure),
         ("the socket beside stalled clients", stalling.measure),
         ("idling", idle.measure),
+        ("PostgreSQL", postgresql.measure),
+        ("PostgreSQL with an old snapshot", bloat.measure),
     ):
         printer.say(f"measuring: {name}")
         figures |= measure()

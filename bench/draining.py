@@ -15,7 +15,7 @@ from assistant_store.secret import hash_secret, new_id, new_token
 from bench.stage import CONTACT, Stage, stage
 from outbox import Origin, reading, writing
 from outbox.enqueue import enqueue_many
-from relay.open import open_gateway
+from relay.open import open_gateway, open_source
 from relay.worker import Worker
 
 MESSAGES = 20_000
@@ -60,9 +60,10 @@ def fill(at: Stage, count: int) -> None:
 def drain(at: Stage, gateway_url: str) -> None:
     """What `relay run --until-empty` does, in this process."""
     settings = at.settings.model_copy(update={"gateway": gateway_url})
-    gateway = open_gateway(settings)
-    Worker(at.source, gateway, settings).run(until_empty=True)
+    source, gateway = open_source(settings), open_gateway(settings)
+    Worker(source, gateway, settings).run(until_empty=True)
     gateway.close()
+    source.dispose()
 
 
 def _bare_loop(at: Stage) -> None:
