@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 MAX_LINE = 4 * 2**20
-READ_SIZE = 2**16
+READ_SIZE = 2**18
 # Above this much that a client has not fetched, nothing more is read from it.
 MAX_UNSENT = 2**20
 

@@ -20,7 +20,7 @@ from gateway_store.mirror import mirror_batch
 from gateway_store.wire import Request, error_reply, read_request, refusal_reply, result_reply
 from outbox.engine import writing
 from outbox.errors import DatabaseMissingError
-from outbox.redact import redact_reason
+from outbox.redact import reason_of
 
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
@@ -135,9 +135,7 @@ class Server:
 
     def _next_lines(self) -> Iterator[tuple[Connection, bytes]]:
         taken = taken_bytes = 0
-        for _ in range(len(self._asking)):
-            if taken >= MAX_BATCH or taken_bytes >= MAX_BATCH_BYTES:
-                return
+        while self._asking and taken < MAX_BATCH and taken_bytes < MAX_BATCH_BYTES:
             connection = self._asking.popleft()
             for _ in range(min(MAX_LINES_A_TURN, len(connection.lines))):
                 line = connection.next_line()
@@ -155,7 +153,8 @@ class Server:
             with writing(self.engine) as connection:
                 results = mirror_batch(connection, [request.invite for request in requests], first_created_at_wins=True)
         except (DBAPIError, DatabaseMissingError) as error:
-            reason = redact_reason(f"SQLiteError: {getattr(error, 'orig', None) or error}")
+            kind = "SQLiteError" if self.engine.dialect.name == "sqlite" else "DatabaseError"
+            reason = f"{kind}: {reason_of(error)}"
             log.warning("store_unusable", reason=reason, requests=len(requests))
             return [error_reply(request.id, reason) for request in requests]
         return [

@@ -21,7 +21,8 @@ ANSWER_SECONDS = 5.0
 # Enough in flight to fill a transaction of the server, little enough to be answered in time by one that commits each
 # request by itself.
 WINDOW_REQUESTS = 500
-WINDOW_BYTES = 2**20
+# Made ahead of what the gateway has taken.
+OUTGOING_BYTES = 2**17
 MAX_LINE = 4 * 2**20
 MAX_ANSWER = 2**20
 MAX_DEPTH = 100
@@ -35,17 +36,16 @@ class _BrokenError(Exception):
 
 @dataclass(slots=True)
 class _Flight:
-    """One exchange: lines still to be sent, and the messages whose answers are awaited, by request id."""
+    """One exchange: messages not sent yet, bytes on their way, and the messages whose answers are awaited, by request
+    id. Lines are made when there is room for them, so that the gateway works on the first while the next are made."""
 
-    waiting: deque[tuple[str, bytes, Message]]
+    waiting: deque[Message]
     outgoing: bytearray = field(default_factory=bytearray)
     awaited: dict[str, Message] = field(default_factory=dict)
 
-    def fill_window(self) -> None:
-        while self.waiting and len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < WINDOW_BYTES:
-            request_id, line, message = self.waiting.popleft()
-            self.outgoing += line
-            self.awaited[request_id] = message
+    @property
+    def has_room(self) -> bool:
+        return len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < OUTGOING_BYTES
 
 
 class SocketGateway:
@@ -61,15 +61,8 @@ class SocketGateway:
 
     def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
-        flight = _Flight(deque())
-        for message in messages:
-            request = self._request(message)
-            if isinstance(request, Verdict):
-                verdicts[message.seq] = request
-            else:
-                flight.waiting.append((*request, message))
         try:
-            self._exchange(flight, verdicts)
+            self._exchange(_Flight(deque(messages)), verdicts)
         except (_BrokenError, OSError) as error:
             self.close()
             reason = redact_reason(f"{self._path}: {error}")
@@ -107,8 +100,19 @@ class SocketGateway:
             return Verdict(Outcome.REFUSED_FOR_GOOD, f"the request has {len(line)} bytes, more than {MAX_LINE}")
         return str(self._last_id), line
 
+    def _fill(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
+        while flight.waiting and flight.has_room:
+            message = flight.waiting.popleft()
+            request = self._request(message)
+            if isinstance(request, Verdict):
+                verdicts[message.seq] = request
+            else:
+                request_id, line = request
+                flight.outgoing += line
+                flight.awaited[request_id] = message
+
     def _exchange(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
-        flight.fill_window()
+        self._fill(flight, verdicts)
         if not flight.awaited:
             return
         connection = self._connected()
@@ -122,12 +126,13 @@ class SocketGateway:
                 raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
             if writable:
                 del flight.outgoing[: connection.send(flight.outgoing)]
+                self._fill(flight, verdicts)
             if readable:
                 self._receive(connection)
                 for answer in self._answers():
                     _judge(answer, flight.awaited, verdicts)
                     deadline = time.monotonic() + self._answer_seconds
-                flight.fill_window()
+                self._fill(flight, verdicts)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
