@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, collate, select
 from sqlalchemy.orm import Session
 
 from assistant_store.invite import COLUMNS, INVITES, Invite, invite_of
@@ -39,8 +39,10 @@ def list_invites(
 
 
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
-    """The next ``limit`` whole rows in the order of their ids, as plain tuples in the order of `COLUMNS`."""
-    return [tuple(row) for row in connection.execute(select(INVITES).where(_C.id > after).order_by(_C.id).limit(limit))]
+    """The next ``limit`` whole rows in the order of their ids' bytes, as plain tuples in the order of `COLUMNS`."""
+    # An adopted table of PostgreSQL may have ids of another collation, and both stores are read side by side.
+    id_ = _C.id if connection.dialect.name == "sqlite" else collate(_C.id, "C")
+    return [tuple(row) for row in connection.execute(select(INVITES).where(id_ > after).order_by(id_).limit(limit))]
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:

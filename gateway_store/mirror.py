@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.orm import Session
 
 from gateway_store.contacts import contacts_to_refer
@@ -27,8 +27,8 @@ Payload = str | Mapping[str, Any] | InvitePayload
 # Their ids are looked up in one statement, whose parameters SQLite limits.
 MAX_BATCH = 1_000
 TRIES = 3
-RAISED_BY_TRIGGER = "P0001"
-_OF_A_ROW = (IntegrityError, DataError, InterfaceError, OverflowError, ProgrammingError)
+# PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
+_RAISED, _TOO_LONG = "P0", "54000"
 
 _CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
 _INSERT = ForEachRow(f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}", TYPES)
@@ -80,11 +80,26 @@ def mirror_batch(
     try:
         with connection.begin_nested():
             return _mirror(connection, payloads, first_created_at_wins)
-    except _OF_A_ROW as error:
+    except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
-        return [_mirror_alone(connection, payload, first_created_at_wins) for payload in payloads]
+        return _mirror_one_by_one(connection, payloads, first_created_at_wins)
+
+
+def _mirror_one_by_one(
+    connection: Connection, payloads: Sequence[Payload], first_created_at_wins: bool
+) -> list[MirrorOutcome | MirrorRefusedError]:
+    """By id, and behind the locks of all: in the order of `_mirror`, so that two never wait for each other."""
+    parsed = [_parsed(payload) for payload in payloads]
+    ids = {number: one.id for number, one in enumerate(parsed) if isinstance(one, Invite)}
+    contacts_to_refer(connection, {one.contact_id for one in parsed if isinstance(one, Invite)})
+    invites_to_merge(connection, ids.values())
+    results = {
+        number: _mirror_alone(connection, payloads[number], first_created_at_wins)
+        for number in sorted(range(len(payloads)), key=lambda number: ids.get(number, ""))
+    }
+    return [results[number] for number in range(len(payloads))]
 
 
 def _mirror_alone(
@@ -94,7 +109,7 @@ def _mirror_alone(
         try:
             with connection.begin_nested():
                 return _mirror(connection, [payload], first_created_at_wins)[0]
-        except _OF_A_ROW as error:
+        except (DBAPIError, OverflowError) as error:
             if not _is_of_a_row(error):
                 raise
             # Another relay may have added the row since it was looked for; then it is there to be merged with.
@@ -103,8 +118,12 @@ def _mirror_alone(
 
 
 def _is_of_a_row(error: Exception) -> bool:
-    """Whether the table refuses a row; what a trigger of PostgreSQL raises looks like an error in our own words."""
-    return not isinstance(error, ProgrammingError) or getattr(error.orig, "sqlstate", None) == RAISED_BY_TRIGGER
+    """Whether the table refuses a row, and not the database all of them."""
+    if isinstance(error, IntegrityError | DataError | InterfaceError | OverflowError):
+        return True
+    code: str = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    # A code that the driver has no class for is one of a trigger's own.
+    return code.startswith((_RAISED, _TOO_LONG)) or (bool(code) and type(error) is DatabaseError)
 
 
 def _mirror(
@@ -152,7 +171,8 @@ def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite
 
 
 def _write(connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
-    new = [values_of(invite) for id_, invite in current.items() if id_ not in stored]
+    # By id, so that of two that add the same rows one waits for the other, and never each for each.
+    new = [values_of(current[id_]) for id_ in sorted(current) if id_ not in stored]
     changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
     # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
     # whose contact is gone.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, collate, select
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
@@ -31,8 +31,10 @@ def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple
 
 
 def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
-    """The next ``limit`` whole rows in the order of their ids, as plain tuples in the order of `COLUMNS`."""
-    query = select(INVITES).where(INVITES.c.id > after).order_by(INVITES.c.id).limit(limit)
+    """The next ``limit`` whole rows in the order of their ids' bytes, as plain tuples in the order of `COLUMNS`."""
+    # An adopted table of PostgreSQL may have ids of another collation, and both stores are read side by side.
+    id_ = INVITES.c.id if connection.dialect.name == "sqlite" else collate(INVITES.c.id, "C")
+    query = select(INVITES).where(id_ > after).order_by(id_).limit(limit)
     return [tuple(row) for row in connection.execute(query)]
 
 

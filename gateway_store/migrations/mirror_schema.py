@@ -91,3 +91,4 @@ INDEXES = {
     "idx_ingress_invites_voice_lookup": "voice_code_hash, source_channel",
     "idx_ingress_invites_contact": "contact_id",
 }
+TRIGGERS = (f"{TABLE}_remember_closed", f"{TABLE}_remember_closed_all")

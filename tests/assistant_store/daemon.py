@@ -1,8 +1,9 @@
 """The daemon's database as it was before this project: its own table of section 6, with rows, and no index."""
 
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
+
+from tests.gateway_store.catalogue import backend_of, insert, query, run
+from tests.gateway_store.catalogue import definitions as definitions_in
 
 TABLE = "assistant_ingress_invites"
 
@@ -33,9 +34,18 @@ DEFINITIONS = {
 }
 
 
-def definitions() -> dict[str, str]:
-    """Column to its definition, as the daemon wrote it; a copy to change."""
-    return dict(DEFINITIONS)
+_EVERY_VALUE = {
+    "sqlite": f"SELECT rowid, {', '.join(f'typeof({name}), quote({name})' for name in DEFINITIONS)} FROM {TABLE}",
+    "postgresql": f"SELECT ctid::text, xmin::text, t.* FROM {TABLE} AS t",
+}
+
+
+def definitions(backend: str) -> dict[str, str]:
+    """Column to its definition, as the daemon would write it for that database; a copy to change."""
+    instant = "INTEGER" if backend == "sqlite" else "BIGINT"
+    return {
+        name: kind.replace("INTEGER", instant) if name.endswith("_at") else kind for name, kind in DEFINITIONS.items()
+    }
 
 
 def invite_row(number: int) -> dict[str, object]:
@@ -55,13 +65,15 @@ def invite_row(number: int) -> dict[str, object]:
     }
 
 
-def make_daemon_database(path: Path, columns: dict[str, str], rows: Sequence[dict[str, object]] = ()) -> None:
-    """A file made by Python's own SQLite, in the old journal mode, with the daemon's comments and spelling."""
-    connection = sqlite3.connect(path)
+def make_daemon_database(url: str, columns: dict[str, str], rows: Sequence[dict[str, object]] = ()) -> None:
+    """Made by the plain driver, SQLite's in the old journal mode, with the daemon's comments and spelling."""
     text = ",\n  ".join(f"{name}   {kind}" for name, kind in columns.items())
-    connection.execute(f"CREATE TABLE {TABLE} ( -- the daemon's own\n  {text}\n)")
+    run(url, f"CREATE TABLE {TABLE} ( -- the daemon's own\n  {text}\n)")
     for row in rows:
-        names = ", ".join(row)
-        connection.execute(f"INSERT INTO {TABLE} ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)
-    connection.commit()
-    connection.close()
+        insert(url, TABLE, list(row), [list(row.values())])
+
+
+def as_stored(url: str) -> tuple[object, object]:
+    """All definitions that name the daemon's table, and its rows, byte for byte and where they lie."""
+    named = [one for one in definitions_in(url) if TABLE in f"{one[1]} {one[-1]}"]
+    return named, query(url, _EVERY_VALUE[backend_of(url)])

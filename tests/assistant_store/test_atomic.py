@@ -1,12 +1,11 @@
 """P1: an invite's change and its message commit together or not at all, whatever the daemon does around it."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from assistant_store import create_invite, get_invite, record_invite_use, revoke_invite, upgrade
+from assistant_store import create_invite, get_invite, record_invite_use, revoke_invite
 from outbox import OutboxFullError, open_engine
 from tests.conftest import Stores, rows, write
 from tests.crash import run_killed_at_each_step
@@ -102,18 +101,58 @@ def test_an_outbox_at_its_limit_creates_no_invite_without_a_message(stores: Stor
     assert counts(stores) == (1, 1)
 
 
-def test_a_daemon_killed_at_any_step_of_creating_leaves_both_or_neither(tmp_path: Path) -> None:
+def test_a_caller_that_goes_on_after_a_full_outbox_commits_neither_invite_nor_message(stores: Stores) -> None:
+    limited = open_engine(stores.source_url, max_unsettled=1)
+
+    with Session(limited) as session, session.begin():
+        kept = create_invite(session, source_channel="telegram", contact_id="co-1").invite
+        with pytest.raises(OutboxFullError):
+            create_invite(session, source_channel="telegram", contact_id="co-1")
+        with pytest.raises(OutboxFullError):
+            revoke_invite(session, kept.id)
+    limited.dispose()
+
+    assert counts(stores) == (1, 1)
+    with Session(stores.source) as session:
+        assert get_invite(session, kept.id) == kept
+
+
+def test_a_caller_that_goes_on_after_an_error_of_the_database_keeps_the_rest_of_its_transaction(
+    stores: Stores,
+) -> None:
+    write(stores.source, "CREATE UNIQUE INDEX one_friend ON assistant_ingress_invites (friend_name)")
+
+    with Session(stores.source) as session, session.begin():
+        create_invite(session, source_channel="telegram", contact_id="co-1", friend_name="Ada")
+        with pytest.raises(IntegrityError):
+            create_invite(session, source_channel="telegram", contact_id="co-1", friend_name="Ada")
+        create_invite(session, source_channel="telegram", contact_id="co-1")
+
+    assert counts(stores) == (2, 2)
+
+
+def test_a_row_whose_message_the_database_refuses_is_not_kept_either(stores: Stores) -> None:
+    write(stores.source, "CREATE UNIQUE INDEX one_key ON outbox_messages (key)")
+    invite = stores.create().invite
+
+    with Session(stores.source) as session, session.begin():
+        with pytest.raises(IntegrityError):
+            revoke_invite(session, invite.id)
+        assert get_invite(session, invite.id) == invite
+
+    assert counts(stores) == (1, 1)
+    with Session(stores.source) as session:
+        assert get_invite(session, invite.id) == invite
+
+
+def test_a_daemon_killed_at_any_step_of_creating_leaves_both_or_neither(stores: Stores) -> None:
     left: list[tuple[int, int]] = []
-    engine = open_engine(f"sqlite:///{tmp_path / 'assistant.db'}")
-    upgrade(engine)
 
     def look_and_clear() -> tuple[str]:
-        (row,) = rows(engine, BOTH)
-        left.append((row["invites"], row["messages"]))
-        write(engine, "DELETE FROM assistant_ingress_invites")
-        write(engine, "DELETE FROM outbox_messages")
-        engine.dispose()
-        return (f"sqlite:///{tmp_path / 'assistant.db'}",)
+        left.append(counts(stores))
+        write(stores.source, "DELETE FROM assistant_ingress_invites")
+        write(stores.source, "DELETE FROM outbox_messages")
+        return (stores.source_url,)
 
     kills = run_killed_at_each_step(create_one, look_and_clear)
     look_and_clear()

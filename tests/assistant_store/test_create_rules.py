@@ -156,5 +156,5 @@ def test_an_invite_lasts_7_days_and_one_use_unless_told(stores: Stores) -> None:
 def test_any_other_text_and_duration_is_kept_as_it_is(stores: Stores, note: str, expires_in: timedelta) -> None:
     invite = stores.create(note=note, expires_in=expires_in).invite
 
-    (row,) = rows(stores.source, "SELECT note, expires_at FROM assistant_ingress_invites ORDER BY rowid DESC LIMIT 1")
+    (row,) = rows(stores.source, f"SELECT note, expires_at FROM assistant_ingress_invites WHERE id = '{invite.id}'")
     assert row == {"note": note, "expires_at": invite.created_at + expires_in // timedelta(milliseconds=1)}

@@ -1,15 +1,18 @@
 """Real processes that change one invite at the same moment: exactly as many succeed as may."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
+from freezegun import freeze_time
 from sqlalchemy.orm import Session
 
 from assistant_store import create_invite, expire_invite, record_invite_use, revoke_invite, upgrade
 from outbox import open_engine
 from tests.conftest import Stores, rows
 from tests.outbox.processes import run_together
+from tests.outbox.threads import start_behind_a_lock
 
 CHANGES = {"use": record_invite_use, "revoke": revoke_invite, "expire": expire_invite}
 
@@ -60,9 +63,39 @@ def test_each_use_of_several_is_given_once(stores: Stores, tmp_path: Path) -> No
     assert counted == [0, 1, 2, 3, 4, 5]
 
 
-def test_processes_that_set_up_one_new_store_at_once_all_succeed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'new.db'}"
+@pytest.mark.only("postgresql", because="on SQLite a writer has the whole database to itself")
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_use_waits_for_one_that_is_not_committed_and_gets_the_last_place_only_if_that_is_undone(
+    stores: Stores, kept: bool
+) -> None:
+    invite = stores.create().invite
+    with Session(stores.source) as session:
+        record_invite_use(session, invite.id, external_user_id="first")
+        second = start_behind_a_lock(stores.source, partial(stores.use, invite.id, external_user_id="second"))
+        session.commit() if kept else session.rollback()
+    used = second.result(60)
 
+    assert (used and used.redeemed_by_external_user_id) == (None if kept else "second")
+    assert [json.loads(row["payload"])["useCount"] for row in stores.messages()] == [0, 1]
+
+
+@pytest.mark.only("postgresql", because="on SQLite a writer has the whole database to itself")
+def test_a_change_that_waited_has_a_version_above_the_one_that_it_waited_for(stores: Stores) -> None:
+    with freeze_time("2024-01-02"):
+        invite = stores.create(max_uses=2).invite
+        with Session(stores.source) as session:
+            first = record_invite_use(session, invite.id)
+            second = start_behind_a_lock(stores.source, partial(stores.revoke, invite.id))
+            session.commit()
+        revoked = second.result(60)
+
+    assert first is not None
+    assert revoked is not None
+    assert (revoked.use_count, revoked.updated_at) == (1, first.updated_at + 1)
+    assert [row["version"] for row in stores.messages()] == [invite.updated_at + n for n in range(3)]
+
+
+def test_processes_that_set_up_one_new_store_at_once_all_succeed(url: str) -> None:
     run_together(6, upgrade_and_create, url)
 
     engine = open_engine(url)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from freezegun import freeze_time
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from assistant_store import find_invite_by_token, get_invite, list_invites
@@ -12,7 +13,8 @@ from assistant_store.invite import COLUMNS
 from assistant_store.read import rows_by_id, rows_of
 from outbox import open_engine, read_only, reading, writing
 from tests.assistant_store.test_create_rules import VOICE
-from tests.conftest import Stores, rows
+from tests.conftest import Stores, rows, write
+from tests.gateway_store.plans import plan_of
 
 
 @pytest.fixture
@@ -79,7 +81,8 @@ def test_reading_waits_for_no_writer(stores: Stores) -> None:
     created = stores.create()
     impatient = open_engine(stores.source_url, busy_timeout=0)
 
-    with writing(stores.source), Session(read_only(impatient)) as session:
+    with writing(stores.source) as connection, Session(read_only(impatient)) as session:
+        connection.exec_driver_sql("UPDATE assistant_ingress_invites SET note = 'not committed yet'")
         found = get_invite(session, created.invite.id), list_invites(session)
     impatient.dispose()
 
@@ -99,3 +102,14 @@ def test_whole_rows_are_paged_by_id(stores: Stores) -> None:
     assert [*first, *rest] == whole
     assert (len(first), len(rest)) == (3, 2)
     assert some == {ids[0]: whole[0], ids[4]: whole[4]}
+
+
+@pytest.mark.only("postgresql", because="SQLite compares the bytes unless told otherwise")
+def test_rows_are_paged_by_the_bytes_of_ids_whatever_the_collation_of_an_adopted_table(stores: Stores) -> None:
+    assert plan_of(stores.source, first_page)[1].startswith("->  Index Scan using assistant_ingress_invites_pkey")
+    write(stores.source, 'ALTER TABLE assistant_ingress_invites ALTER COLUMN id TYPE TEXT COLLATE "pg_unicode_fast"')
+    assert 'Sort Key: id COLLATE "C"' in plan_of(stores.source, first_page)
+
+
+def first_page(connection: Connection) -> object:
+    return rows_by_id(connection, after="a", limit=3)

@@ -1,23 +1,16 @@
-"""Databases as versions before the mirror left them, made and looked at with plain ``sqlite3``.
+"""Databases as versions before the mirror left them, made with the plain driver of their kind."""
 
-Nothing here may be called while an engine has the file open: two SQLite libraries in one process drop each other's
-locks.
-"""
-
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import gateway_store
 from outbox import open_engine
+from tests.gateway_store.catalogue import backend_of, insert, query, run
 
-Content = dict[str, list[tuple[Any, ...]]]
-
+# {instant} is an integer wide enough for one: on PostgreSQL INTEGER has four bytes.
 CONTACTS = """
     CREATE TABLE contacts (id TEXT PRIMARY KEY NOT NULL, display_name TEXT NOT NULL, role TEXT NOT NULL
-    DEFAULT 'contact', principal_id TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, colour TEXT);
+    DEFAULT 'contact', principal_id TEXT, created_at {instant} NOT NULL, updated_at {instant} NOT NULL, colour TEXT);
     INSERT INTO contacts VALUES ('co-1', 'Ada', 'contact', NULL, 1, 1, 'red'),
     ('co-2', 'Grace', 'guardian', 'p', 2, 2, NULL);
 """
@@ -53,10 +46,10 @@ ADDED_COLUMNS = (
 _OLD_TABLE = """
     CREATE TABLE ingress_invites (
         id TEXT PRIMARY KEY NOT NULL, source_channel TEXT NOT NULL, invite_code_hash TEXT NOT NULL, note TEXT,
-        max_uses INTEGER NOT NULL DEFAULT 1, use_count INTEGER NOT NULL DEFAULT 0, expires_at INTEGER NOT NULL,
+        max_uses INTEGER NOT NULL DEFAULT 1, use_count INTEGER NOT NULL DEFAULT 0, expires_at {instant} NOT NULL,
         status TEXT NOT NULL DEFAULT 'active', redeemed_by_external_user_id TEXT, redeemed_by_external_chat_id TEXT,
-        redeemed_at INTEGER, contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
-        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL);
+        redeemed_at {instant}, contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+        created_at {instant} NOT NULL, updated_at {instant} NOT NULL);
 """
 _ADDED = (
     "token_hash TEXT, source_conversation_id TEXT, expected_external_user_id TEXT, voice_code_hash TEXT, "
@@ -72,61 +65,42 @@ SHAPES = {
     + _EVERY_COLUMN.replace("invite_code_hash TEXT NOT NULL", "invite_code_hash TEXT")
     + INDEXES,
 }
+CHILD = """
+    CREATE TABLE uses (id INTEGER PRIMARY KEY, invite TEXT REFERENCES ingress_invites (id) ON DELETE CASCADE);
+    INSERT INTO uses VALUES (1, 'inv-000000'), (2, 'inv-000001'), (3, 'inv-000001');
+"""
 WITH_INVITES = [name for name in SHAPES if name not in ("fresh", "contacts only")]
 
 
-def make(path: Path, shape: str, *more: str, invites: int = 0) -> None:
-    """A new file of that shape with so many invites, then ``more`` statements; foreign keys are not enforced."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(SHAPES[shape])
-        if invites:
-            names = OLD_COLUMNS if shape == "old" else OLD_COLUMNS + ADDED_COLUMNS
-            places = ", ".join("?" * len(names))
-            statement = f"INSERT INTO ingress_invites ({', '.join(names)}) VALUES ({places})"
-            connection.executemany(statement, (_values(number)[: len(names)] for number in range(invites)))
-        for statements in more:
-            connection.executescript(statements)
-        connection.commit()
+def script(backend: str, text: str) -> str:
+    return text.replace("{instant}", "INTEGER" if backend == "sqlite" else "BIGINT")
 
 
-def upgrade(path: Path) -> None:
-    engine = open_engine(f"sqlite:///{path}")
+def make(url: str, shape: str, *more: str, invites: int = 0) -> None:
+    """A new database of that shape with so many invites, then ``more`` statements; foreign keys are not enforced."""
+    run(url, script(backend_of(url), SHAPES[shape]))
+    if invites:
+        names = OLD_COLUMNS if shape == "old" else OLD_COLUMNS + ADDED_COLUMNS
+        insert(url, "ingress_invites", names, [_values(number)[: len(names)] for number in range(invites)])
+    run(url, *more)
+
+
+def upgrade(url: str) -> None:
+    engine = open_engine(url)
     try:
         gateway_store.upgrade(engine)
     finally:
         engine.dispose()
 
 
-def query(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def content(path: Path) -> Content:
-    """The whole catalogue and every row of every table."""
-    tables = [name for (name,) in query(path, "SELECT name FROM sqlite_master WHERE type = 'table'")]
-    catalogue = query(path, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
-    return {"catalogue": catalogue} | {name: query(path, f'SELECT * FROM "{name}" ORDER BY rowid') for name in tables}
-
-
-def invites_in(path: Path, names: Iterable[str]) -> list[tuple[Any, ...]]:
-    return query(path, f"SELECT {', '.join(names)} FROM ingress_invites ORDER BY id")
+def invites_in(url: str, names: Iterable[str]) -> list[tuple[Any, ...]]:
+    return query(url, f"SELECT {', '.join(names)} FROM ingress_invites ORDER BY id")
 
 
 def adopted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Rows, in the order of `OLD_COLUMNS` and what follows, as the upgrade must keep them: '' as a code means none."""
     code = OLD_COLUMNS.index("invite_code_hash")
     return [(*row[:code], row[code] or None, *row[code + 1 :]) for row in rows]
-
-
-def schema(path: Path) -> dict[str, Any]:
-    """All that SQLite knows of ``ingress_invites``: columns, foreign keys, and its indexes with their columns."""
-    indexes = sorted(row[1:] for row in query(path, "PRAGMA index_list(ingress_invites)"))
-    return {
-        "columns": query(path, "PRAGMA table_info(ingress_invites)"),
-        "foreign keys": query(path, "PRAGMA foreign_key_list(ingress_invites)"),
-        "indexes": [(index, query(path, f'PRAGMA index_info("{index[0]}")')) for index in indexes],
-    }
 
 
 def _values(number: int) -> tuple[Any, ...]:

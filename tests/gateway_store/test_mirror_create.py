@@ -160,18 +160,22 @@ def test_an_invite_whose_contact_is_gone_can_still_be_closed(mirror: Engine, clo
     assert (outcome.status, stored(mirror).status) == (Mirrored.ADVANCED, close)
 
 
+def test_a_stored_row_of_an_unknown_status_is_refused_by_id(mirror: Engine) -> None:
+    deliver(mirror, RECORDED)
+    write(mirror, "UPDATE ingress_invites SET status = 'paused'")
+    with pytest.raises(StoredRowError, match="rec-16197 has the unknown status 'paused'"):
+        deliver(mirror, REDEEMED)
+
+
+@pytest.mark.only("sqlite", because="PostgreSQL keeps no text in an integer column")
 @pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        ("status = 'paused'", "unknown status 'paused'"),
-        ("redeemed_at = 'yesterday', redeemed_by_external_user_id = 'u9', use_count = 1", "value of the wrong type"),
-        ("updated_at = 'yesterday'", "value of the wrong type"),
-    ],
+    "spoil",
+    ["redeemed_at = 'yesterday', redeemed_by_external_user_id = 'u9', use_count = 1", "updated_at = 'yesterday'"],
 )
-def test_a_stored_row_that_cannot_be_merged_with_is_refused_by_id(mirror: Engine, spoil: str, words: str) -> None:
+def test_a_stored_row_with_text_for_an_integer_is_refused_by_id(mirror: Engine, spoil: str) -> None:
     deliver(mirror, RECORDED)
     write(mirror, f"UPDATE ingress_invites SET {spoil}")
-    with pytest.raises(StoredRowError, match=f"rec-16197 has (the|a) {words}"):
+    with pytest.raises(StoredRowError, match="rec-16197 has a value of the wrong type"):
         deliver(mirror, REDEEMED)
 
 
@@ -183,7 +187,8 @@ def test_an_unknown_invite_is_none(mirror: Engine) -> None:
 def _without_foreign_keys(engine: Engine, statement: str) -> None:
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA foreign_keys=OFF")
+        sqlite = engine.dialect.name == "sqlite"
+        cursor.execute("PRAGMA foreign_keys=OFF" if sqlite else "SET session_replication_role = replica")
         cursor.execute(statement)
-        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA foreign_keys=ON" if sqlite else "RESET session_replication_role")
         cursor.close()

@@ -1,19 +1,17 @@
 """P5 on a real database: no delivery, duplicate, reorder or replay ever re-opens an invite."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count, pairwise, permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from gateway_store import Mirrored, MirrorOutcome, mirror_batch, upgrade, upsert_contact
-from outbox import open_engine
+from gateway_store import Mirrored, MirrorOutcome, mirror_batch, upsert_contact
 from tests.gateway_store.examples import (
     LOWEST_TO_HIGHEST,
     RECORDED,
@@ -27,17 +25,15 @@ from tests.gateway_store.examples import (
 FRESH_IDS = (f"inv-{number}" for number in count())
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One database for all the examples, each of which has an invite of its own in it."""
-    folder: Path = tmp_path_factory.mktemp("shared")
-    engine = open_engine(f"sqlite:///{folder / 'gateway.db'}")
-    upgrade(engine)
-    with Session(engine) as session, session.begin():
-        for contact in ("co-1", "co-2"):
-            upsert_contact(session, id=contact, display_name=contact)
-    yield engine
-    engine.dispose()
+# Each example has an invite of its own in the one database.
+IN_ONE_DATABASE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@pytest.fixture
+def shared(mirror: Engine) -> Engine:
+    with Session(mirror) as session, session.begin():
+        upsert_contact(session, id="co-2", display_name="Grace")
+    return mirror
 
 
 @st.composite
@@ -81,7 +77,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[dict[st
     return history, [order[start:end] for start, end in pairwise(edges) if start < end]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120, deadline=None, suppress_health_check=IN_ONE_DATABASE)
 @given(given_=deliveries())
 def test_any_delivery_of_a_history_ends_with_its_last_state_and_never_steps_back(
     shared: Engine, given_: tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]
@@ -108,7 +104,7 @@ def test_any_delivery_of_a_history_ends_with_its_last_state_and_never_steps_back
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=IN_ONE_DATABASE)
 @given(rows=rows_of_one_invite(4))
 def test_states_that_contradict_each_other_still_never_step_back(shared: Engine, rows: list[Any]) -> None:
     # A clock that jumped, or a daemon restored from a copy, may send a later `updated_at` with an earlier state.

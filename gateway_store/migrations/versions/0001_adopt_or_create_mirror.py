@@ -18,6 +18,7 @@ from gateway_store.migrations.mirror_schema import (
     INDEXES,
     OLD,
     TABLE,
+    TRIGGERS,
 )
 from outbox.errors import SchemaRefusedError
 from outbox.shape import refuse_other_shape
@@ -47,7 +48,7 @@ def upgrade() -> None:
 
 
 def _refuse_taken_names(connection: Connection, in_use: list[tuple[str, str, str]]) -> None:
-    wanted = {TABLE, adopt_sqlite.NEW, CLOSED, *INDEXES}
+    wanted = {TABLE, adopt_sqlite.NEW, CLOSED, *INDEXES, *TRIGGERS}
     taken = [
         f"{kind} {name}"
         for kind, name, table in in_use
