@@ -29,7 +29,8 @@ class Printer:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._errors = Console(stderr=True, highlight=False)
+        # Without emoji: `:b:` in an error would be taken for one.
+        self._errors = Console(stderr=True, highlight=False, emoji=False)
 
     def record(self, values: Mapping[str, Any], title: str) -> None:
         """One object: a two-column table, or a JSON object."""

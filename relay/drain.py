@@ -40,6 +40,8 @@ class Drain:
     sleep: Sleep
     suspects: deque[int] = field(default_factory=deque)
     _horizon: Horizon = field(default_factory=Horizon)
+    _in_hand: Message | None = None
+    """The suspect that is tried now, as it was before this relay counted the attempt."""
 
     def suspect(self, shards: Sequence[int]) -> None:
         """Notes what the last relay of these shards may have had in hand: the first batch it would have read."""
@@ -57,6 +59,7 @@ class Drain:
             settled = self._suspect_alone(tokens, self.suspects[0])
             if not _any_unreachable(settled):
                 self.suspects.popleft()
+                self._in_hand = None
             if settled:
                 return settled
         messages = _newest_of_each_key(self._read(tokens, self._horizon)) if tokens else []
@@ -88,6 +91,7 @@ class Drain:
             message = statements.one_unsettled(connection, seq)
         if message is None or message.shard not in tokens or message.newer_dead_seq is not None:
             return []
+        message = self._without_own_count(message)
         crashes = _crashes(message)
         if crashes >= DEADLY_AFTER:
             reason = f"{_CRASHES.format(crashes)}; look at it with `relay dead show {seq}`"
@@ -97,14 +101,20 @@ class Drain:
             self.gateway.probe()
         except GatewayUnreachableError as error:
             return [Settled(message, Verdict(Outcome.UNREACHABLE, str(error)), None)]
-        counted = replace(message, attempts=message.attempts + 1)
-        if not self._write_attempts(tokens, counted, _CRASHES.format(crashes + 1)):
+        counted = _counted(message)
+        if not self._write_attempts(tokens, counted, counted.last_error):
             return []
         verdict = deliver(self.gateway, [message], self.sleep)[seq]
         if verdict.outcome is Outcome.UNREACHABLE:
             self._write_attempts(tokens, message, message.last_error)
             return [Settled(message, verdict, None)]
         return self._settle(tokens, [self._judge(counted, verdict, counted=True)])
+
+    def _without_own_count(self, message: Message) -> Message:
+        """This relay lives: an attempt that it counted itself, and could not settle in an outage, was no crash."""
+        if self._in_hand is None or message != _counted(self._in_hand):
+            self._in_hand = message
+        return self._in_hand
 
     def _judge(self, message: Message, verdict: Verdict | None, counted: bool = False) -> Judged:
         if verdict is None:
@@ -133,6 +143,10 @@ def _crashes(message: Message) -> int:
     """How many relays this message may have killed; kept in its reason, because ``attempts`` counts refusals too."""
     counted = _COUNTED_CRASHES.fullmatch(message.last_error or "")
     return int(counted[1]) if counted else 0
+
+
+def _counted(message: Message) -> Message:
+    return replace(message, attempts=message.attempts + 1, last_error=_CRASHES.format(_crashes(message) + 1))
 
 
 def _any_unreachable(settled: Iterable[Settled]) -> bool:

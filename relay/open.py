@@ -85,13 +85,19 @@ def _check_postgresql(url: URL, option: str) -> None:
         raise UsageError(f"{option} must name a database, {DRIVER}://HOST/NAME")
     if find_spec("psycopg") is None:
         raise UsageError(f"{option}: PostgreSQL needs its driver; pip install 'invite-relay[postgres]'")
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ArgumentError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def shown(url: str) -> str:
-    """A URL fit to be printed: without its password."""
+    """A URL fit to be printed: without its password, which may stand among the driver's options as well."""
     if url.startswith(UNIX):
         return url
-    return make_url(url).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    options = parsed.query.keys() - {"host", "port"}
+    return parsed.difference_update_query(options).render_as_string(hide_password=True)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import pytest
 
 from outbox import Outcome
 from tests.conftest import Stores, write
+from tests.relay.outages import missing, write_locked
 from tests.relay.rig import Meddling, drain_all, draining, everything, gateway_of, outcomes
-from tests.relay.test_verdict_unreachable import missing, write_locked
 
 
 @contextmanager

@@ -17,9 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy.exc import OperationalError
-
-from outbox import open_engine, writing
 from tests import crash
 from tests.conftest import Stores
 
@@ -174,24 +171,3 @@ def running_relay(stores: Stores, *args: str, **env: str) -> Iterator[RelayProce
     with start_relay(stores, *args, **env) as started:
         started.wait_for("started")
         yield started
-
-
-def freeze(started: RelayProcess, stores: Stores) -> None:
-    """Stops the process at a moment at which it holds no lock of either store: a frozen holder would block everyone."""
-    for _ in range(100):
-        started.process.send_signal(signal.SIGSTOP)
-        if all(_is_unlocked(url) for url in (stores.source_url, stores.mirror_url)):
-            return
-        started.process.send_signal(signal.SIGCONT)
-    raise AssertionError("the process always held a lock")
-
-
-def _is_unlocked(url: str) -> bool:
-    engine = open_engine(url, create=False, busy_timeout=0.2)
-    try:
-        with writing(engine):
-            return True
-    except OperationalError:
-        return False
-    finally:
-        engine.dispose()

@@ -1,28 +1,38 @@
 """Days on which something outside went wrong: a restored copy, text that is no UTF-8, a clock set back."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import assistant_store
 from outbox import DELIVERED, OutboxFullError, RetryPolicy, open_engine, writing
 from outbox.settle import Judged, settle
+from outbox.sqlite import sqlite_module, sqlite_path
 from relay.periodic import Periodic, wall_ahead_of_monotonic
 from tests.conftest import Stores, message_of, rows, write
+from tests.databases import copied
 from tests.system.processes import relay, running_relay
 
+NUMBER_FROM_1 = {
+    "sqlite": "DELETE FROM sqlite_sequence",
+    "postgresql": "ALTER TABLE outbox_messages ALTER COLUMN seq RESTART",
+}
 POLICY = RetryPolicy(give_up_after=timedelta(days=1), longest_wait=timedelta(minutes=10))
 
 
-def test_p04_a_seq_given_to_another_message_after_a_restore_is_not_settled_in_its_place(stores: Stores) -> None:
+def test_p04_a_seq_given_to_another_message_after_a_restore_is_not_settled_in_its_place(
+    stores: Stores, backend: str
+) -> None:
     stores.create()
     in_hand = message_of(stores.messages()[0])
     write(stores.source, "DELETE FROM outbox_messages")
-    write(stores.source, "DELETE FROM sqlite_sequence")
+    write(stores.source, NUMBER_FROM_1[backend])
     other = stores.create().invite
     write(stores.source, "INSERT INTO outbox_leases VALUES (:shard, 'me', 't', 0)", shard=in_hand.shard)
 
@@ -56,6 +66,7 @@ def test_p01_a_change_refused_by_a_full_outbox_leaves_nothing_though_the_caller_
     assert len(stores.messages()) == 1
 
 
+@pytest.mark.only("sqlite", because="PostgreSQL stores no text that is not in its encoding")
 def test_p08_text_that_is_no_utf8_in_the_outbox_harms_its_own_message_alone(stores: Stores) -> None:
     write(
         stores.source,
@@ -73,6 +84,7 @@ def test_p08_text_that_is_no_utf8_in_the_outbox_harms_its_own_message_alone(stor
     assert stores.mirrored(good.id) is not None
 
 
+@pytest.mark.only("sqlite", because="PostgreSQL stores no text that is not in its encoding")
 def test_p08_text_that_is_no_utf8_at_the_gateway_holds_up_nobody(stores: Stores) -> None:
     odd, good = stores.create(note="x").invite, stores.create().invite
     assert relay(stores, "run", "--until-empty").code == 0
@@ -86,10 +98,11 @@ def test_p08_text_that_is_no_utf8_at_the_gateway_holds_up_nobody(stores: Stores)
     assert relay(stores, "verify").code == 0
 
 
-def test_a_message_of_a_wrong_type_is_refused_by_the_table(stores: Stores) -> None:
+def test_a_message_of_a_wrong_type_is_refused_by_the_table(stores: Stores, backend: str) -> None:
     stores.create()
-    for column, value in (("attempts", "'x'"), ("enqueued_at", "'yesterday'"), ("shard", "1.5"), ("version", "'v'")):
-        with pytest.raises(Exception, match="cannot store"):
+    words = {"sqlite": "cannot store", "postgresql": "invalid input syntax"}[backend]
+    for column, value in (("attempts", "'x'"), ("enqueued_at", "'yesterday'"), ("shard", "'1.5'"), ("version", "'v'")):
+        with pytest.raises(Exception, match=words):
             write(stores.source, f"UPDATE outbox_messages SET {column} = {value}")
 
 
@@ -125,22 +138,34 @@ def test_a_dead_message_with_markup_and_control_characters_is_shown_as_it_is(sto
 
 def test_p04_a_relay_left_running_through_a_restore_mirrors_what_the_restored_database_has(stores: Stores) -> None:
     kept = stores.create().invite
-    with writing(stores.source) as connection:
-        connection.exec_driver_sql("DELETE FROM outbox_leases")
-    copy = stores.folder / "copy.db"
-    with stores.source.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        raw = connection.connection.driver_connection
-        assert raw is not None
-        raw.execute("VACUUM INTO ?", (str(copy),))
-    with running_relay(stores, RELAY_POLL_INTERVAL="0.2") as started:
+    with copy_of(stores.source) as restore, running_relay(stores, RELAY_POLL_INTERVAL="0.2") as started:
         started.wait_until_delivered(kept.id)
         stores.source.dispose()
-        for ending in ("", "-wal", "-shm"):
-            (stores.folder / f"assistant.db{ending}").unlink(missing_ok=True)
-        copy.rename(stores.folder / "assistant.db")
+        restore()
         later = stores.create().invite
         started.wait_until_delivered(later.id)
         assert started.terminate() == 0
 
     assert relay(stores, "verify").code == 0
     assert set(stores.states()) == {"delivered"}
+
+
+@contextmanager
+def copy_of(engine: Engine) -> Iterator[Callable[[], None]]:
+    """Copies the database as it is now; calling what is given puts the copy in its place, under whoever uses it."""
+    path = sqlite_path(engine)
+    if path is None:
+        engine.dispose()
+        with copied(engine.url.render_as_string(hide_password=False)) as restore:
+            yield restore
+        return
+    copy = path.with_name("copy.db")
+    with closing(sqlite_module().connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+
+    def put_in_place() -> None:
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        copy.rename(path)
+
+    yield put_in_place

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import Stores, rows, write
-from tests.relay.test_verdict_unreachable import missing
-from tests.system.processes import freeze, relay, running_relay, start_relay
+from tests.relay.outages import missing
+from tests.system.freezing import freeze
+from tests.system.processes import relay, running_relay, start_relay
 
 NOW = datetime.now(UTC)
 

@@ -1,7 +1,10 @@
 """`relay status` and the dead letters: what an operator looks at first, and what they do next."""
 
+import pytest
+
 from tests.conftest import Stores, write
-from tests.relay.test_verdict_unreachable import missing
+from tests.databases import name_of
+from tests.relay.outages import missing
 from tests.system.processes import relay, running_relay
 
 
@@ -53,9 +56,16 @@ def test_status_with_the_gateway_down_still_prints_everything_and_ends_with_4(st
     assert (as_json.code, as_text.code) == (4, 4)
     assert as_json.json["gateway"] == "down"
     assert as_json.json["pending"] == 1
-    assert "gateway.db" in as_json.json["gateway_problem"]
+    assert name_of(stores.mirror_url) in as_json.json["gateway_problem"]
     assert "down" in as_text.out
     assert "warning: the gateway is down: " in as_text.err
+
+
+@pytest.mark.only("sqlite", because="the name of a file is in its URL as it is")
+def test_a_warning_names_a_file_as_it_is_called(stores: Stores) -> None:
+    ended = relay(stores, "--gateway", f"sqlite:///{stores.folder}/of:b:[red].db", "status")
+    assert ended.code == 4
+    assert "/of:b:[red].db" in ended.only_line
 
 
 def test_dead_letters_are_listed_shown_retried_and_delivered(stores: Stores) -> None:

@@ -2,9 +2,12 @@
 
 import threading
 
-from tests.conftest import Stores, rows, write
+import pytest
+
+from relay.topics import INVITES
+from tests.conftest import Stores, write
+from tests.relay.outages import Trouble, missing, not_a_database, not_initialised, without_rights
 from tests.relay.rig import drain_all, draining
-from tests.relay.test_verdict_unreachable import missing, not_a_database, not_initialised
 from tests.system.processes import relay, running_relay
 
 
@@ -58,30 +61,43 @@ def test_verify_since_leaves_older_rows_out(stores: Stores) -> None:
 
 
 def test_a_gateway_that_cannot_be_read_is_4_never_clean(stores: Stores) -> None:
-    for trouble in (missing, not_initialised, not_a_database):
-        with trouble(stores):
-            for flag in ((), ("--json",)):
-                ended = relay(stores, "verify", *flag)
-                assert ended.code == 4
-                assert ended.only_line.startswith("relay: a store cannot be re")
-                assert ended.out == ""
+    for trouble in (missing, not_initialised):
+        assert_verify_is_4(stores, trouble)
+
+
+@pytest.mark.only("sqlite", because="a server's database is no file")
+def test_a_gateway_whose_file_is_something_else_is_4_never_clean(stores: Stores) -> None:
+    assert_verify_is_4(stores, not_a_database)
+
+
+@pytest.mark.only("postgresql", because="a server can refuse to be read")
+def test_a_gateway_that_may_not_be_read_is_4_never_clean(stores: Stores) -> None:
+    assert_verify_is_4(stores, without_rights)
+
+
+def assert_verify_is_4(stores: Stores, trouble: Trouble) -> None:
+    with trouble(stores):
+        for flag in ((), ("--json",)):
+            ended = relay(stores, "verify", *flag)
+            assert ended.code == 4
+            assert ended.only_line.startswith("relay: a store cannot be re")
+            assert ended.out == ""
 
 
 def test_thousands_of_rows_are_compared_page_by_page_and_each_difference_is_found(stores: Stores) -> None:
     template = stores.create().invite.id
     copy = """
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3500)
-        INSERT INTO assistant_ingress_invites SELECT {columns} FROM n, assistant_ingress_invites WHERE id = :id
+        INSERT INTO assistant_ingress_invites ({names})
+        SELECT {columns} FROM n, assistant_ingress_invites WHERE id = :id
     """
-    names = [
-        row["name"] for row in rows(stores.source, "SELECT name FROM pragma_table_info('assistant_ingress_invites')")
-    ]
-    columns = ", ".join("printf('%05d', i)" if name == "id" else name for name in names)
-    write(stores.source, copy.format(columns=columns), id=template)
+    columns = ", ".join("substr(CAST(100000 + i AS TEXT), 2)" if name == "id" else name for name in INVITES.columns)
+    write(stores.source, copy.format(names=", ".join(INVITES.columns), columns=columns), id=template)
     assert relay(stores, "replay", "--all").code == 0
     assert relay(stores, "verify").code == 0
     changed = [f"{number:05d}" for number in range(3, 3500, 3)]
-    write(stores.mirror, "UPDATE ingress_invites SET note = 'x' WHERE CAST(id AS INTEGER) % 3 = 0 AND id < '03500'")
+    among = "', '".join(changed)
+    write(stores.mirror, f"UPDATE ingress_invites SET note = 'x' WHERE id IN ('{among}')")
     write(stores.mirror, "DELETE FROM ingress_invites WHERE id = '01000'")
     write(stores.source, "DELETE FROM assistant_ingress_invites WHERE id = '02000'")
     ended = relay(stores, "verify", "--json")

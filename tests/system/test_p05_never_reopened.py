@@ -12,8 +12,9 @@ from outbox import Message, Outcome
 from outbox.dead import retry_dead
 from relay.replay import enqueue_selected
 from relay.topics import Selection
-from tests.conftest import Stores, message_of, rows, write
+from tests.conftest import Stores, message_of, write
 from tests.relay.rig import Meddling, drain_all, draining, gateway_of, outcomes
+from tests.system.watching import statuses_seen, watch_mirror
 
 START = datetime(2026, 5, 13, 14, 11, tzinfo=UTC)
 
@@ -36,21 +37,6 @@ CLOSINGS = pytest.mark.parametrize(
     [(close_by_redeeming, "redeemed"), (close_by_revoking, "revoked"), (close_by_expiring, "expired")],
 )
 Close = Callable[[Stores, str], None]
-
-
-def watch_mirror(stores: Stores) -> None:
-    """Notes every status that any commit at the gateway ever gave an invite."""
-    write(stores.mirror, "CREATE TABLE seen (id, status)")
-    for change in ("INSERT", "UPDATE"):
-        write(
-            stores.mirror,
-            f"CREATE TRIGGER see_{change} AFTER {change} ON ingress_invites "
-            "BEGIN INSERT INTO seen VALUES (new.id, new.status); END",
-        )
-
-
-def statuses_seen(stores: Stores) -> list[str]:
-    return [row["status"] for row in rows(stores.mirror, "SELECT status FROM seen ORDER BY rowid")]
 
 
 def status_at_gateway(stores: Stores, invite_id: str) -> str:

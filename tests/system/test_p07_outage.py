@@ -13,9 +13,9 @@ from relay.backoff import Breaker
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.worker import Worker
 from tests.conftest import Stores
+from tests.relay.outages import missing
 from tests.relay.rig import drain_all, draining, everything, gateway_of, outcomes, settings_of
 from tests.relay.test_suspects import after_a_crash
-from tests.relay.test_verdict_unreachable import missing
 from tests.system.processes import relay, running_relay
 
 START = datetime(2026, 5, 13, 14, 11, tzinfo=UTC)

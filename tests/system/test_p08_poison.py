@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outbox import Message, Outcome, Verdict
-from outbox.engine import writing
 from relay.gateway import Gateway
 from relay.open import open_gateway, open_source
 from relay.settings import Settings
@@ -85,16 +84,16 @@ def test_p08_a_poison_message_ends_dead_with_a_reason_while_others_flow_at_once(
 
 def test_p08_ten_thousand_retrying_messages_do_not_delay_a_new_one(stores: Stores) -> None:
     stores.create(contact_id="nobody")
-    with writing(stores.source) as connection:
-        connection.exec_driver_sql(
-            """
-            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-            INSERT INTO outbox_messages (topic, key, version, shard, payload, enqueued_at, state, attempts,
-                                         available_at, last_error)
-            SELECT topic, key || '-' || i, version, i % 64, replace(payload, key, key || '-' || i), enqueued_at,
-                   'retrying', 3, 0, 'contact missing' FROM n, outbox_messages WHERE seq = 1
-            """
-        )
+    write(
+        stores.source,
+        """
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+        INSERT INTO outbox_messages (topic, key, version, shard, payload, enqueued_at, state, attempts,
+                                     available_at, last_error)
+        SELECT topic, key || '-' || i, version, i % 64, replace(payload, key, key || '-' || i), enqueued_at,
+               'retrying', 3, 0, 'contact missing' FROM n, outbox_messages WHERE seq = 1
+        """,
+    )
     new = stores.create().invite.id
     with draining(stores) as drain:
         settled = drain.batch()

@@ -6,26 +6,32 @@ import socket
 import stat
 from collections.abc import Sequence
 
+import pytest
+from sqlalchemy import Engine, inspect
 from sqlalchemy.pool import QueuePool
 
 from outbox import Message, open_engine, writing
+from outbox.sqlite import sqlite_path
 from relay.worker import Worker
 from tests.conftest import Stores, rows, write
 from tests.relay.rig import Meddling, drain_all, draining, gateway_of, settings_of
 from tests.relay.test_suspects import after_a_crash
-from tests.system.processes import freeze, relay, running_relay
+from tests.system.freezing import freeze
+from tests.system.processes import relay, running_relay
 
-FAST = {"RELAY_LEASE": "1", "RELAY_POLL_INTERVAL": "0.1"}
+NEEDS_EVERY_LOCK = {
+    "sqlite": "CREATE TABLE IF NOT EXISTS lock_was_free (n)",
+    # Even a transaction that only reads would hold it up.
+    "postgresql": "LOCK TABLE outbox_messages, outbox_leases, outbox_relays IN ACCESS EXCLUSIVE MODE NOWAIT",
+}
 
 
 def test_p09_a_relay_whose_leases_were_taken_settles_nothing_more_of_those_shards(stores: Stores) -> None:
-    with running_relay(stores, **FAST) as fenced:
+    # A long lease, so that it is neither renewed nor run out meanwhile.
+    with running_relay(stores, RELAY_LEASE="60") as fenced:
         fenced.wait_until_delivered(stores.create().invite.id)
         freeze(fenced, stores)
-        write(
-            stores.source,
-            "UPDATE outbox_leases SET owner = 'other', token = 'o' || shard, expires_at = expires_at + 9000",
-        )
+        write(stores.source, "UPDATE outbox_leases SET owner = 'other', token = 'o' || shard")
         invite = stores.create().invite.id
         fenced.process.send_signal(signal.SIGCONT)
         fenced.wait_for("lease_lost")
@@ -60,10 +66,10 @@ def test_p10_no_transaction_of_the_daemons_database_is_open_while_the_gateway_is
     def look(_: Sequence[Message]) -> None:
         pool = stores.source.pool
         assert isinstance(pool, QueuePool)
-        # Raises, and so refuses the message, if the write lock is taken.
-        with writing(other) as connection:
-            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS lock_was_free (n)")
         checked_out.append(pool.checkedout())
+        # Raises, and so refuses the message, if a transaction is open that could stand in the way.
+        with writing(other) as connection:
+            connection.exec_driver_sql(NEEDS_EVERY_LOCK[stores.source.dialect.name])
 
     with gateway_of(stores) as real:
         gateway = Meddling(real, before=look, after=look)
@@ -76,7 +82,7 @@ def test_p10_no_transaction_of_the_daemons_database_is_open_while_the_gateway_is
     other.dispose()
     assert len(checked_out) >= 8
     assert set(checked_out) == {0}
-    assert stores.states() == ["delivered"] * 4 + ["retrying"]
+    assert [(row["state"], row["attempts"]) for row in stores.messages()] == [("delivered", 0)] * 4 + [("retrying", 2)]
 
 
 def test_p11_no_token_hash_or_code_is_logged_stored_as_a_reason_or_shown(stores: Stores) -> None:
@@ -121,10 +127,29 @@ def test_p11_no_token_hash_or_code_is_logged_stored_as_a_reason_or_shown(stores:
         secrets.append(f'"{created.code}"')
     assert [(secret, text) for text in shown for secret in secrets if secret in text] == []
     assert any(f"{bad.invite.token_hash[:8]}…" in text for text in shown), "the payload is shown, its hashes shortened"
-    stored = (stores.folder / "assistant.db").read_bytes() + (stores.folder / "gateway.db").read_bytes()
-    assert not any(created.raw_token and created.raw_token.encode() in stored for created in (good, lost, voice, bad))
+    stored = stored_text(stores.source) + stored_text(stores.mirror)
+    assert good.invite.token_hash in stored
+    assert not any(created.raw_token and created.raw_token in stored for created in (good, lost, voice, bad))
 
 
+def stored_text(engine: Engine) -> str:
+    """All that a database holds: its file, or every row of every table."""
+    path = sqlite_path(engine)
+    if path is not None:
+        engine.dispose()
+        return path.read_bytes().decode("latin-1")
+    return "".join(str(rows(engine, f"SELECT * FROM {table}")) for table in inspect(engine).get_table_names())
+
+
+@pytest.mark.only("postgresql", because="SQLite has files, and its wake-up is a socket")
+def test_p11_a_relay_between_two_servers_leaves_no_file_anywhere_near(stores: Stores) -> None:
+    with running_relay(stores) as worker:
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+    assert list(stores.folder.iterdir()) == []
+
+
+@pytest.mark.only("sqlite", because="the files of PostgreSQL are its server's, and its wake-up needs none")
 def test_p11_database_files_and_wake_up_sockets_are_private_to_their_owner(stores: Stores) -> None:
     assert relay(stores, "init").code == 0
     with running_relay(stores) as worker:

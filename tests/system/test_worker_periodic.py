@@ -1,6 +1,8 @@
 """What a running relay does periodically besides draining: it reports drift and deletes what is settled for long."""
 
 from tests.conftest import Stores, write
+from tests.databases import name_of
+from tests.relay.outages import missing
 from tests.system.processes import running_relay
 
 
@@ -16,13 +18,10 @@ def test_drift_that_no_message_will_repair_is_reported_by_the_running_relay(stor
 
 
 def test_a_drift_check_without_a_gateway_is_one_warning_and_the_relay_goes_on(stores: Stores) -> None:
-    path = stores.folder / "gateway.db"
     with running_relay(stores, RELAY_DRIFT_CHECK_INTERVAL="0.2", RELAY_PROBE_LONGEST="0.2") as worker:
-        stores.mirror.dispose()
-        path.rename(stores.folder / "away.db")
-        warning = worker.wait_for("periodic_work_failed")
-        assert (warning["work"], "gateway.db" in warning["reason"]) == ("check", True)
-        (stores.folder / "away.db").rename(path)
+        with missing(stores):
+            warning = worker.wait_for("periodic_work_failed")
+        assert (warning["work"], name_of(stores.mirror_url) in warning["reason"]) == ("check", True)
         worker.wait_until_delivered(stores.create().invite.id)
         assert worker.terminate() == 0
 

@@ -3,8 +3,14 @@
 import shutil
 import signal
 
+import pytest
+
 from tests.conftest import Stores, rows, write
-from tests.system.processes import freeze, relay, running_relay, start_relay
+from tests.databases import plain_role
+from tests.relay.outages import gone, missing
+from tests.relay.rig import create_many
+from tests.system.freezing import freeze
+from tests.system.processes import relay, running_relay, start_relay
 
 NEVER = "3600"
 OFTEN = {"RELAY_POLL_INTERVAL": "0.1", "RELAY_PROBE_LONGEST": "0.2"}
@@ -22,8 +28,7 @@ def test_sigterm_ends_it_with_0_its_leases_released_and_its_batch_settled(stores
 
 
 def test_sigterm_in_the_middle_of_a_heap_settles_what_was_delivered_and_releases(stores: Stores) -> None:
-    for _ in range(600):
-        stores.create()
+    create_many(stores, 600)
     with running_relay(stores, RELAY_BATCH_SIZE="20") as worker:
         worker.wait_for("delivered")
         assert worker.terminate() == 0
@@ -50,16 +55,35 @@ def test_a_wake_up_starts_a_drain_without_waiting_for_the_poll(stores: Stores) -
 
 def test_a_message_whose_wake_up_was_lost_is_found_by_the_poll(stores: Stores) -> None:
     with running_relay(stores, **OFTEN) as worker:
-        shutil.rmtree(stores.folder / "assistant.db-wake")
+        if stores.source.dialect.name == "sqlite":
+            shutil.rmtree(stores.folder / "assistant.db-wake")
+        else:
+            listens = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+            assert rows(stores.source, f"SELECT pg_terminate_backend(pid, 60000) AS ended {listens}") == [
+                {"ended": True}
+            ]
         worker.wait_until_delivered(stores.create().invite.id)
 
 
+@pytest.mark.only("sqlite", because="a server wakes without a file; the next test is PostgreSQL's")
 def test_a_relay_that_cannot_be_woken_says_so_and_polls(stores: Stores) -> None:
     (stores.folder / "assistant.db-wake").write_text("not a folder")
     with start_relay(stores, **OFTEN) as worker:
         worker.wait_for("no_wake_ups")
         worker.wait_for("started")
         worker.wait_until_delivered(stores.create().invite.id)
+
+
+@pytest.mark.only("postgresql", because="SQLite has no roles and no limit of connections")
+def test_a_relay_of_a_plain_role_that_may_not_connect_twice_cannot_be_woken_and_polls(stores: Stores) -> None:
+    with (
+        plain_role(stores.source_url, connections=1) as url,
+        start_relay(stores, RELAY_ASSISTANT_DB=url, **OFTEN) as worker,
+    ):
+        assert "too many connections" in worker.wait_for("no_wake_ups")["reason"]
+        worker.wait_for("started")
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
 
 
 def test_two_relays_share_the_shards_and_the_one_left_takes_over(stores: Stores) -> None:
@@ -77,23 +101,30 @@ def test_two_relays_share_the_shards_and_the_one_left_takes_over(stores: Stores)
     assert set(stores.states()) == {"delivered"}
 
 
-def test_a_gateway_file_that_goes_and_returns_is_used_again_by_itself(stores: Stores) -> None:
-    path, away = stores.folder / "gateway.db", stores.folder / "away.db"
+def test_a_gateway_that_goes_and_returns_is_used_again_by_itself(stores: Stores) -> None:
     with running_relay(stores, **OFTEN) as worker:
         worker.wait_until_delivered(stores.create().invite.id)
-        stores.mirror.dispose()
-        path.rename(away)
-        invite = stores.create().invite.id
-        worker.wait_for("gateway_unreachable")
-        assert stores.messages(f"key = '{invite}'")[0]["attempts"] == 0
-        assert not path.exists()
-        away.rename(path)
+        with missing(stores):
+            invite = stores.create().invite.id
+            worker.wait_for("gateway_unreachable")
+            assert stores.messages(f"key = '{invite}'")[0]["attempts"] == 0
         worker.wait_until_delivered(invite)
         assert worker.events("gateway_reachable_again") or worker.wait_for("gateway_reachable_again")
         assert worker.terminate() == 0
     assert stores.mirrored(invite) is not None
 
 
+def test_a_daemons_database_that_goes_and_returns_is_used_again_by_itself(stores: Stores) -> None:
+    with running_relay(stores, **OFTEN) as worker:
+        worker.wait_until_delivered(stores.create().invite.id)
+        with gone(stores.source):
+            worker.wait_for("outbox_unreachable")
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+    assert stores.states() == ["delivered"] * 2
+
+
+@pytest.mark.only("sqlite", because="its file is copied here; test_bad_days restores a copy of either kind")
 def test_a_daemon_database_replaced_by_a_restored_copy_is_gone_on_with(stores: Stores) -> None:
     path, copy = stores.folder / "assistant.db", stores.folder / "copy.db"
     stores.create()
@@ -120,16 +151,15 @@ def test_until_empty_drains_what_is_due_and_exits(stores: Stores) -> None:
 
 def test_until_empty_ends_with_4_when_the_gateway_is_gone(stores: Stores) -> None:
     stores.create()
-    (stores.folder / "gateway.db").unlink()
-    ended = relay(stores, "run", "--until-empty")
+    with missing(stores):
+        ended = relay(stores, "run", "--until-empty")
     assert ended.code == 4
     assert "gateway cannot be reached" in ended.err
     assert stores.messages()[0]["attempts"] == 0
 
 
 def test_until_empty_that_is_stopped_before_it_is_empty_does_not_claim_to_be_done(stores: Stores) -> None:
-    for _ in range(600):
-        stores.create()
+    create_many(stores, 600)
     with running_relay(stores, "run", "--until-empty", RELAY_BATCH_SIZE="5") as worker:
         worker.wait_for("delivered")
         assert worker.terminate() == 3

@@ -1,0 +1,111 @@
+"""URLs that lead nowhere, or to something else: one line, the right exit code, and nothing created."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from outbox.postgresql import DRIVER
+from tests.conftest import Stores
+from tests.databases import server_url
+from tests.system.processes import Ended, relay, relay_at
+from tests.system.test_command_usage import COMMANDS
+
+NEED_A_DATABASE = COMMANDS[1:]
+UNUSABLE = [
+    "nonsense",
+    "",
+    "sqlite://",
+    "sqlite:///:memory:",
+    "sqlite:///file:x?uri=true",
+    "sqlite://host/x.db",
+    "sqlite:///x.db?timeout=abc",
+    "sqlite+aiosqlite:///x.db",
+    "mysql://host/name",
+    "postgresql://host/name",
+    "postgresql+psycopg2://host/name",
+    "postgresql+asyncpg://host/name",
+    f"{DRIVER}://host",
+    f"{DRIVER}://host/",
+    f"{DRIVER}://host:port/name",
+    f"{DRIVER}://host/name?port=1&port=2",
+]
+
+
+def refused(ended: Ended, option: str) -> bool:
+    return ended.code == 2 and ended.only_line.startswith(f"relay: {option}") and ended.out == ""
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, backend: str) -> Iterator[tuple[str, str]]:
+    """Options that name databases which do not exist; nor do they afterwards."""
+    if backend == "postgresql":
+        yield f"--assistant-db={server_url('nowhere_a')}", f"--gateway={server_url('nowhere_g')}"
+        return
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    yield f"--assistant-db=sqlite:///{empty}/a.db", f"--gateway=sqlite:///{empty}/g.db"
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", NEED_A_DATABASE)
+def test_a_missing_database_is_4_and_one_line_and_creates_nothing(
+    tmp_path: Path, nowhere: tuple[str, str], backend: str, command: tuple[str, ...]
+) -> None:
+    ended = relay_at(tmp_path, *nowhere, *command)
+    assert ended.code == 4
+    assert {"sqlite": "relay init", "postgresql": 'database "nowhere_'}[backend] in ended.only_line
+
+
+@pytest.mark.only("postgresql", because="a file is created")
+def test_init_does_not_create_a_servers_database(tmp_path: Path, nowhere: tuple[str, str]) -> None:
+    for _ in range(2):
+        ended = relay_at(tmp_path, *nowhere, "init")
+        assert ended.code == 4
+        assert 'database "nowhere_a" does not exist' in ended.only_line
+
+
+@pytest.mark.parametrize("command", NEED_A_DATABASE)
+def test_a_database_without_an_outbox_is_4_and_one_line(stores: Stores, command: tuple[str, ...]) -> None:
+    ended = relay_at(stores.folder, "--assistant-db", stores.mirror_url, "--gateway", stores.mirror_url, *command)
+    assert ended.code == 4
+    assert "`relay init`" in ended.only_line
+
+
+@pytest.mark.only("sqlite", because="a server's database is no file")
+@pytest.mark.parametrize("command", NEED_A_DATABASE)
+def test_a_file_that_is_no_database_is_4_and_one_line(stores: Stores, command: tuple[str, ...]) -> None:
+    odd = stores.folder / "odd.db"
+    odd.write_bytes(b"this is no database\n" * 500)
+    ended = relay_at(stores.folder, "--assistant-db", f"sqlite:///{odd}", "--gateway", stores.mirror_url, *command)
+    assert ended.code == 4
+    assert "file is not a database" in ended.only_line
+
+
+@pytest.mark.parametrize("url", ["unix://", "unix:///", "unix://relative.sock", "unix:///" + "x" * 108])
+@pytest.mark.parametrize("command", [("status",), ("init",)])
+def test_a_socket_url_that_cannot_be_used_is_2_and_names_the_option(
+    tmp_path: Path, url: str, command: tuple[str, ...]
+) -> None:
+    assert refused(relay_at(tmp_path, "--gateway", url, *command), "--gateway")
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_a_socket_takes_invites_but_shows_none(stores: Stores) -> None:
+    ended = relay(stores, "--gateway", f"unix://{stores.folder}/none.sock", "verify")
+    assert ended.code == 4
+    assert "sqlite:///PATH" in ended.only_line
+
+
+def test_an_assistants_database_is_no_socket(tmp_path: Path) -> None:
+    assert refused(relay_at(tmp_path, "--assistant-db", "unix:///run/gateway.sock", "status"), "--assistant-db")
+
+
+@pytest.mark.parametrize("url", UNUSABLE)
+@pytest.mark.parametrize("option", ["--assistant-db", "--gateway"])
+@pytest.mark.parametrize("command", [("status",), ("init",)])
+def test_a_url_that_cannot_be_used_is_2_and_names_the_option(
+    tmp_path: Path, url: str, option: str, command: tuple[str, ...]
+) -> None:
+    assert refused(relay_at(tmp_path, option, url, *command), option)
+    assert list(tmp_path.glob("*.db")) == []
