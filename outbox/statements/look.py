@@ -1,0 +1,119 @@
+"""Looking at the outbox: counting, finding, listing. Nothing here writes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from outbox.rows import ForKeys
+
+Row = Mapping[str, Any]
+
+
+def count_unsettled_up_to(session: Session, limit: int) -> int:
+    """The number of unsettled messages, counted no further than ``limit``."""
+    return int(
+        session.execute(
+            text(
+                """
+                SELECT count(*) FROM (SELECT 1 FROM (
+                    SELECT seq FROM outbox_messages WHERE state = 'pending'
+                    UNION ALL SELECT seq FROM outbox_messages WHERE state = 'retrying') AS unsettled LIMIT :limit) AS c
+                """
+            ),
+            {"limit": limit},
+        ).scalar_one()
+    )
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(text("SELECT state, count(*) AS messages FROM outbox_messages GROUP BY state"))
+    return {row.state: row.messages for row in rows}
+
+
+_REPLAYED = ForKeys(
+    """
+    SELECT max(seq) AS seq FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND origin = 'replay' AND state IN ('pending', 'retrying', 'dead')
+    GROUP BY key
+    """
+)
+
+
+def replayed_just_now(connection: Connection, topic: str, keys: Iterable[str]) -> list[int]:
+    """The newest replayed message of each key, in the transaction that enqueued them."""
+    return [row.seq for row in _REPLAYED.run(connection, keys, topic)]
+
+
+_OPEN_REPLAYED = text(
+    """
+    SELECT m.seq, CASE WHEN EXISTS (
+               SELECT 1 FROM outbox_messages AS n
+               WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'retrying'
+                 AND n.state IN ('pending', 'retrying', 'dead'))
+           THEN 'retrying' ELSE 'pending' END
+    FROM outbox_messages AS m WHERE m.state = 'pending' AND m.origin = 'replay'
+    UNION ALL SELECT seq, 'retrying' FROM outbox_messages WHERE state = 'retrying' AND origin = 'replay'
+    UNION ALL SELECT seq, 'dead' FROM outbox_messages WHERE state = 'dead' AND origin = 'replay'
+    """
+)
+
+
+def open_replayed(connection: Connection) -> Iterator[tuple[int, str]]:
+    """``seq`` and state of the replayed messages that are unsettled or dead.
+
+    One that waits behind a retrying one counts as retrying.
+    """
+    with connection.execute(_OPEN_REPLAYED) as rows:
+        yield from (tuple(row) for row in rows)
+
+
+def oldest_unsettled_at(connection: Connection) -> int | None:
+    found: int | None = connection.execute(
+        text(
+            """
+            SELECT min(enqueued_at) FROM outbox_messages
+            WHERE state IN ('pending', 'retrying') AND state IN ('pending', 'retrying', 'dead')
+            """
+        )
+    ).scalar_one()
+    return found
+
+
+def newest_seq(session: Session) -> int:
+    """The highest ``seq`` that stands, 0 in an empty table."""
+    return int(session.execute(text("SELECT coalesce(max(seq), 0) FROM outbox_messages")).scalar_one())
+
+
+_UNSETTLED = ForKeys(
+    """
+    SELECT DISTINCT key FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND state IN ('pending', 'retrying')
+      AND state IN ('pending', 'retrying', 'dead')
+    """
+)
+
+
+def unsettled_keys(connection: Connection, topic: str, keys: Iterable[str]) -> set[str]:
+    """Those of ``keys`` for which a message still waits."""
+    return {row.key for row in _UNSETTLED.run(connection, keys, topic)}
+
+
+def dead_messages(connection: Connection, after_seq: int, limit: int) -> list[Row]:
+    rows = connection.execute(
+        text(
+            """
+            SELECT seq, topic, key, version, origin, enqueued_at, attempts, last_error, settled_at
+            FROM outbox_messages WHERE state = 'dead' AND seq > :after
+            ORDER BY seq LIMIT :limit
+            """
+        ),
+        {"after": after_seq, "limit": limit},
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def message_by_seq(connection: Connection, seq: int) -> Row | None:
+    row = connection.execute(text("SELECT * FROM outbox_messages WHERE seq = :seq"), {"seq": seq}).one_or_none()
+    return None if row is None else dict(row._mapping)
