@@ -8,6 +8,7 @@ MAX_LINE = 4 * 2**20
 READ_SIZE = 2**18
 # Above this much that a client has not fetched, nothing more is read from it.
 MAX_UNSENT = 2**20
+LINE_BYTES = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +26,8 @@ class Connection:
     at_end: bool = False
     """The client sends no more; what it asked is still answered."""
     broken: bool = False
+    last_read: float = 0.0
+    """Monotonic seconds at which something arrived."""
 
     def read(self, now: float) -> None:
         """Takes what has arrived. A line beyond the limit breaks the connection: where it ends cannot be known."""
@@ -41,6 +44,7 @@ class Connection:
             self.unfinished.clear()
             self.unfinished_since = None
             return
+        self.last_read = now
         *whole, rest = data.split(b"\n")
         if whole:
             whole[0] = bytes(self.unfinished) + whole[0]
@@ -85,8 +89,8 @@ class Connection:
 
     @property
     def held(self) -> int:
-        """The bytes that it makes the server keep."""
-        return len(self.unfinished) + self.waiting + len(self.unsent)
+        """The bytes that it makes the server keep; a short line takes more than its own."""
+        return len(self.unfinished) + self.waiting + LINE_BYTES * len(self.lines) + len(self.unsent)
 
     @property
     def is_done(self) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MAX_PATH_BYTES = 107
-BACKLOG = 128
+BACKLOG = 512
 
 
 class ListenError(Exception):
@@ -51,9 +51,12 @@ class SocketFile:
 
     def _bind(self) -> socket.socket:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._bind_unchecked()
         except OSError as error:
-            raise ListenError(f"cannot make the folder {self.path.parent}: {error.strerror}") from error
+            raise ListenError(f"cannot listen on {self.path}: {error}") from error
+
+    def _bind_unchecked(self) -> socket.socket:
+        _make_folders(self.path.parent)
         _check_folder(self.path.parent)
         with _locked(self.path):
             _remove_stale(self.path)
@@ -66,9 +69,9 @@ class SocketFile:
                     os.umask(before)
                 listener.listen(BACKLOG)
                 listener.setblocking(False)
-            except OSError as error:
+            except OSError:
                 listener.close()
-                raise ListenError(f"cannot listen on {self.path}: {error}") from error
+                raise
             found = self.path.lstat()
         self._identity = (found.st_dev, found.st_ino)
         return listener
@@ -79,6 +82,15 @@ def peer_uid(connection: socket.socket) -> int:
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
+
+
+def _make_folders(folder: Path) -> None:
+    try:
+        # One by one: made all at once, only the last would be closed to others.
+        for one in (*reversed(folder.parents), folder):
+            one.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ListenError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _check_folder(folder: Path) -> None:

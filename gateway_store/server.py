@@ -5,22 +5,17 @@ import os
 import selectors
 import socket
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
+from gateway_store.answering import answers
 from gateway_store.connection import MAX_LINE, Connection
-from gateway_store.errors import MirrorRefusedError
-from gateway_store.listening import ListenError, SocketFile, peer_uid
-from gateway_store.mirror import mirror_batch
-from gateway_store.wire import Request, error_reply, read_request, refusal_reply, result_reply
-from outbox.engine import writing
-from outbox.errors import DatabaseMissingError
-from outbox.redact import reason_of
+from gateway_store.listening import BACKLOG, ListenError, SocketFile, peer_uid
+from gateway_store.wire import Request, read_request
 
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
@@ -28,6 +23,8 @@ MAX_LINES_A_TURN = 128
 # Read, JSON can take twenty times its bytes, so that no turn reads much more than the longest line.
 MAX_BATCH_BYTES = MAX_LINE
 LOOK_AROUND_SECONDS = 0.5
+# A connection that asked nothing for so long gives way when all are taken.
+IDLE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -60,6 +57,8 @@ class Server:
     _connections: set[Connection] = field(default_factory=set)
     _asking: deque[Connection] = field(default_factory=deque)
     _bell: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
+    _refused: Counter[str] = field(default_factory=Counter)
+    """How many since the last look around, by reason."""
     _stopping: bool = False
 
     def stop(self) -> None:
@@ -91,24 +90,40 @@ class Server:
         self._answer()
 
     def _accept(self) -> None:
-        """All who wait: a turn can take seconds, and the queue before the door is short."""
-        with contextlib.suppress(OSError):
-            while True:
-                self._admit(self.file.socket.accept()[0])
+        """Those who wait, but no endless row of them."""
+        for _ in range(BACKLOG):
+            try:
+                client, _ = self.file.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # No file descriptor is left, for instance; one that is given back lets the next one in.
+                self._refused[error.strerror or "cannot be accepted"] += 1
+                self._drop_idlest()
+                return
+            self._admit(client)
 
     def _admit(self, client: socket.socket) -> None:
-        uid = peer_uid(client)
-        if uid not in (os.geteuid(), 0):
-            log.warning("connection_refused", reason="foreign user", uid=uid)
+        if peer_uid(client) not in (os.geteuid(), 0):
+            self._refused["foreign user"] += 1
             client.close()
-        elif len(self._connections) >= self.limits.connections:
-            log.warning("connection_refused", reason=f"{self.limits.connections} connections are open")
+            return
+        if len(self._connections) >= self.limits.connections and not self._drop_idlest():
+            self._refused[f"{self.limits.connections} connections are open, and none of them idle"] += 1
             client.close()
-        else:
-            client.setblocking(False)
-            connection = Connection(client)
-            self._connections.add(connection)
-            self._selector.register(client, selectors.EVENT_READ, connection)
+            return
+        client.setblocking(False)
+        connection = Connection(client, last_read=time.monotonic())
+        self._connections.add(connection)
+        self._selector.register(client, selectors.EVENT_READ, connection)
+
+    def _drop_idlest(self) -> bool:
+        """Makes room where a client only keeps its connection; it will come again when it has something to ask."""
+        idle = [one for one in self._connections if not one.held and time.monotonic() - one.last_read > IDLE_SECONDS]
+        if not idle:
+            return False
+        self._drop(min(idle, key=lambda one: one.last_read))
+        return True
 
     def _attend(self, connection: Connection, events: int) -> None:
         now = time.monotonic()
@@ -124,7 +139,7 @@ class Server:
         """Answers one batch of what waits, each client's requests in order, those refused alone."""
         turn = [(connection, read_request(line)) for connection, line in self._next_lines()]
         requests = [request for _, request in turn if isinstance(request, Request)]
-        replies = iter(self._apply(requests))
+        replies = iter(answers(self.engine, requests))
         asked = dict.fromkeys(connection for connection, _ in turn)
         for connection, request in turn:
             if request is not None:
@@ -144,25 +159,6 @@ class Server:
                 yield connection, line
             if connection.lines:
                 self._asking.append(connection)
-
-    def _apply(self, requests: Sequence[Request]) -> list[bytes]:
-        """A reply a request. Each is durable before its reply is sent; an unknown outcome is reported as an error."""
-        if not requests:
-            return []
-        try:
-            with writing(self.engine) as connection:
-                results = mirror_batch(connection, [request.invite for request in requests], first_created_at_wins=True)
-        except (DBAPIError, DatabaseMissingError) as error:
-            kind = "SQLiteError" if self.engine.dialect.name == "sqlite" else "DatabaseError"
-            reason = f"{kind}: {reason_of(error)}"
-            log.warning("store_unusable", reason=reason, requests=len(requests))
-            return [error_reply(request.id, reason) for request in requests]
-        return [
-            refusal_reply(request.id, result)
-            if isinstance(result, MirrorRefusedError)
-            else result_reply(request.id, request.invite.id)
-            for request, result in zip(requests, results, strict=True)
-        ]
 
     def _settle(self, connection: Connection) -> None:
         """Brings what the loop waits for in line with the connection's state, or ends it."""
@@ -187,6 +183,9 @@ class Server:
 
     def _look_around(self) -> None:
         now = time.monotonic()
+        for reason, count in self._refused.items():
+            log.warning("connections_refused", reason=reason, count=count)
+        self._refused.clear()
         for connection in list(self._connections):
             if connection.unfinished and not connection.wants_read:
                 # The rest of its line may have come long ago; it is the server that does not look.

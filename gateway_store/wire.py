@@ -15,6 +15,8 @@ INVALID_JSON = "Invalid JSON"
 MISSING_FIELD = "Missing 'id' or 'method' field"
 UNKNOWN_METHOD = "Unknown method: "
 INVALID_PARAMS = "Invalid params: "
+# An id in it may be of any length.
+MAX_ERROR = 2_000
 FOREIGN_KEY = "FOREIGN KEY constraint failed"
 
 
@@ -65,7 +67,7 @@ def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
                 {"path": [to_camel(name)], "code": "immutable", "message": str(refusal)} for name in refusal.names
             ]
         case ContactMissingError():
-            return error_reply(id_, str(refusal))
+            return error_reply(id_, str(refusal)[:MAX_ERROR])
         case _:
             issues = [{"path": [], "code": "refused", "message": str(refusal)}]
     return error_reply(id_, INVALID_PARAMS + json.dumps(issues))

@@ -14,9 +14,14 @@ def redact(text: str) -> str:
 
 
 def redact_reason(text: str) -> str:
-    """A reason fit to be stored: one line, redacted, at most 2,000 characters, encodable as UTF-8."""
-    line = " ".join(redact(text).replace("\x00", "\\x00").split())
-    return line.encode("utf-8", "backslashreplace").decode()[:MAX_REASON]
+    """A reason fit to be stored and shown: one line, redacted, control characters escaped, at most 2,000 characters."""
+    line = " ".join(redact(text).split())
+    return printable(line)[:MAX_REASON]
+
+
+def printable(text: str) -> str:
+    """Control characters and lone surrogates escaped, so that no text steers a terminal or stops a log."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def reason_of(error: Exception) -> str:

@@ -30,7 +30,6 @@ def set_up(engine: Engine, *, create: bool) -> None:
     def secure_file(_dialect: object, record: ConnectionPoolEntry, *_: object) -> None:
         if path is not None:
             _create_private(path) if create else _must_exist(path)
-            make_private(path)
         # Before connecting: should the file be replaced in between, the next checkout sees it.
         record.info["file"] = file_identity(path)
 
@@ -47,6 +46,9 @@ def set_up(engine: Engine, *, create: bool) -> None:
             cursor.execute("PRAGMA foreign_keys=ON")
         finally:
             cursor.close()
+        # Only now is it known to be a database, and not whatever a mistyped URL names.
+        if path is not None:
+            make_private(path)
 
     @event.listens_for(engine, "checkout")
     def same_file(_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:

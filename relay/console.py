@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from outbox.redact import printable
+
 
 class Bar:
     """One progress bar, moved to absolute positions."""
@@ -88,8 +90,7 @@ def _in_words(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters escaped, so that no stored text can steer the terminal."""
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _write(text: str) -> None:

@@ -8,7 +8,7 @@ from gateway_store.listening import ListenError, SocketFile
 from gateway_store.server import Server
 from outbox import SchemaRefusedError, open_engine
 from relay.errors import UnreachableError
-from relay.open import check_url, reaching, socket_path
+from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, reaching, socket_path
 from relay.topics import upgrade_mirror
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
@@ -24,11 +24,17 @@ def serve_gateway(listen: str, db: str) -> None:
     """
     path = socket_path(listen, "--listen")
     check_url(db, "--db")
-    engine = open_engine(db, busy_timeout=BUSY_SECONDS)
+    # Never created by a request: where somebody removed it, an empty one would look like a gateway without contacts.
+    engine = open_engine(db, create=False, busy_timeout=BUSY_SECONDS)
     try:
-        with reaching("the gateway's database"):
-            upgrade_mirror(engine)
-        server = Server(engine, SocketFile(path))
+        # Bound first: a second server must not touch the store of one that runs.
+        file = SocketFile(path)
+        try:
+            _upgrade(db)
+        except BaseException:
+            file.close()
+            raise
+        server = Server(engine, file)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         log.info("listening", socket=str(path))
@@ -36,5 +42,14 @@ def serve_gateway(listen: str, db: str) -> None:
         log.info("stopped", socket=str(path))
     except (ListenError, SchemaRefusedError) as error:
         raise UnreachableError(str(error)) from error
+    finally:
+        engine.dispose()
+
+
+def _upgrade(db: str) -> None:
+    engine = open_engine(db, busy_timeout=UPGRADE_PATIENCE_SECONDS)
+    try:
+        with reaching("the gateway's database"):
+            upgrade_mirror(engine)
     finally:
         engine.dispose()

@@ -1,6 +1,7 @@
 """The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id."""
 
 import json
+import os
 import select
 import socket
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway_store.listening import peer_uid
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.redact import redact_reason
@@ -24,10 +26,18 @@ WINDOW_REQUESTS = 500
 # Made ahead of what the gateway has taken.
 OUTGOING_BYTES = 2**17
 MAX_LINE = 4 * 2**20
-MAX_ANSWER = 2**20
+MAX_ANSWER = 2**24
+# Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
+DELIVERY_SECONDS = 15.0
+# What the store of the real gateway says of one row; its other errors are about the store.
+OF_A_ROW = ("constraint failed", "datatype mismatch")
 MAX_DEPTH = 100
 
 log = structlog.get_logger()
+
+
+class _AnotherError(ValueError):
+    """A payload that is not its message's."""
 
 
 class _BrokenError(Exception):
@@ -42,6 +52,8 @@ class _Flight:
     waiting: deque[Message]
     outgoing: bytearray = field(default_factory=bytearray)
     awaited: dict[str, Message] = field(default_factory=dict)
+    cut_off: bool = False
+    """The gateway takes no more; what it has answered can still be read."""
 
     @property
     def has_room(self) -> bool:
@@ -69,6 +81,10 @@ class SocketGateway:
             log.warning("gateway_connection_broken", reason=reason, unanswered=len(messages) - len(verdicts))
             unreachable = Verdict(Outcome.UNREACHABLE, reason)
             return [verdicts.get(message.seq, unreachable) for message in messages]
+        except BaseException:
+            # Half an exchange may lie on the connection.
+            self.close()
+            raise
         return [verdicts[message.seq] for message in messages]
 
     def probe(self) -> None:
@@ -91,7 +107,9 @@ class SocketGateway:
         if message.topic != self._topic:
             return Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {message.topic!r}; the socket cannot carry it")
         try:
-            params = _on_one_line(message.payload)
+            params = _on_one_line(message.payload, message.key)
+        except _AnotherError as error:
+            return Verdict(Outcome.REFUSED_FOR_GOOD, str(error))
         except (ValueError, RecursionError) as error:
             return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
         self._last_id += 1
@@ -116,16 +134,22 @@ class SocketGateway:
         if not flight.awaited:
             return
         connection = self._connected()
+        end = time.monotonic() + DELIVERY_SECONDS
         deadline = time.monotonic() + self._answer_seconds
-        while flight.awaited:
+        while flight.awaited or flight.outgoing:
             # Reads while it sends: two sides that only send to each other would wait for ever.
             readable, writable, _ = select.select(
                 [connection], [connection] if flight.outgoing else [], [], max(0.0, deadline - time.monotonic())
             )
             if not readable and not writable:
                 raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
-            if writable:
-                del flight.outgoing[: connection.send(flight.outgoing)]
+            if time.monotonic() > end:
+                raise _BrokenError(f"not all answered within {DELIVERY_SECONDS:g} s")
+            if writable and not self._send(connection, flight):
+                flight.cut_off = True
+                flight.waiting.clear()
+                flight.outgoing.clear()
+            elif writable:
                 self._fill(flight, verdicts)
             if readable:
                 self._receive(connection)
@@ -134,13 +158,24 @@ class SocketGateway:
                     deadline = time.monotonic() + self._answer_seconds
                 self._fill(flight, verdicts)
 
+        if flight.cut_off:
+            raise _BrokenError("the gateway closed the connection before it had taken all")
+
+    def _send(self, connection: socket.socket, flight: _Flight) -> bool:
+        try:
+            del flight.outgoing[: connection.send(flight.outgoing)]
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
     def _connected(self) -> socket.socket:
         if self._socket is None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 connection.settimeout(CONNECT_SECONDS)
                 connection.connect(str(self._path))
-            except OSError:
+                _refuse_stranger(connection, self._path)
+            except (OSError, _BrokenError):
                 connection.close()
                 raise
             connection.settimeout(self._answer_seconds)
@@ -173,7 +208,16 @@ def _line(request_id: str, method: str, params: str) -> bytes:
     return f'{{"id":"{request_id}","method":"{method}","params":{params}}}\n'.encode("ascii")
 
 
-def _on_one_line(payload: str) -> str:
+def _refuse_stranger(connection: socket.socket, path: Path) -> None:
+    """Whoever can write to the folder could sit on the path, and take hashes; its owner, this user and root may."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return
+    uid = peer_uid(connection)
+    if uid not in (os.geteuid(), 0, path.parent.stat().st_uid):
+        raise _BrokenError(f"the server there runs as user {uid}, who owns neither this process nor the folder")
+
+
+def _on_one_line(payload: str, key: str) -> str:
     """The payload as JSON that any gateway reads: what is no JSON would be answered with no id to tell which it was.
 
     ASCII only: the real gateway decodes each packet by itself and breaks characters that are split.
@@ -181,6 +225,9 @@ def _on_one_line(payload: str) -> str:
     found = _DECODER.decode(payload)
     if _is_deep(found):
         raise RecursionError
+    if isinstance(found, dict) and found.get("id", key) != key:
+        # The answer would name that one, and look like an answer to nothing.
+        raise _AnotherError("the payload is another invite than the message's key")
     if payload.isascii() and "\n" not in payload:
         return payload
     return json.dumps(found, separators=(",", ":"), allow_nan=False)
@@ -227,12 +274,14 @@ def _verdict(answer: dict[str, object], message: Message) -> Verdict:
     match result, error:
         case {"id": invite_id}, None if invite_id == message.key:
             return DELIVERED
+        case _, str() if error.startswith(INVALID_PARAMS):
+            return Verdict(Outcome.REFUSED_FOR_GOOD, error)
         case _, str() if FOREIGN_KEY in error:
             return Verdict(Outcome.REFUSED_FOR_NOW, error)
-        case _, str() if error.startswith(INVALID_PARAMS):
+        case _, str() if any(words in error for words in OF_A_ROW):
             return Verdict(Outcome.REFUSED_FOR_GOOD, error)
         case _, str():
             # A locked store, or a method it does not know yet: it, not the message, is the trouble.
-            return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {error}")
+            return Verdict(Outcome.UNREACHABLE, redact_reason(f"the gateway answered: {error}"))
         case _:
             raise _BrokenError("an answer with neither this invite's id nor an error")
