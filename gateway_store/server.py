@@ -23,8 +23,6 @@ MAX_LINES_A_TURN = 128
 # Read, JSON can take twenty times its bytes, so that no turn reads much more than the longest line.
 MAX_BATCH_BYTES = MAX_LINE
 LOOK_AROUND_SECONDS = 0.5
-# A connection that asked nothing for so long gives way when all are taken.
-IDLE_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -40,6 +38,8 @@ class Limits:
     """For an unfinished line, from its first byte."""
     send_seconds: float = 30.0
     """For a client to fetch some of its answers."""
+    idle_seconds: float = 5.0
+    """After which a connection that asks nothing gives way, when all are taken."""
     last_answers_seconds: float = 10.0
     """For what was read before the stop: with the store locked, every batch that is left waits for it."""
     last_words_seconds: float = 2.0
@@ -119,7 +119,8 @@ class Server:
 
     def _drop_idlest(self) -> bool:
         """Makes room where a client only keeps its connection; it will come again when it has something to ask."""
-        idle = [one for one in self._connections if not one.held and time.monotonic() - one.last_read > IDLE_SECONDS]
+        since = time.monotonic() - self.limits.idle_seconds
+        idle = [one for one in self._connections if not one.held and one.last_read < since]
         if not idle:
             return False
         self._drop(min(idle, key=lambda one: one.last_read))

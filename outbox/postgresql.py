@@ -13,6 +13,7 @@ CONNECT_SECONDS = 3
 CONNECT_ARGS: dict[str, Any] = {
     "prepare_threshold": None,
     "connect_timeout": CONNECT_SECONDS,
+    "client_encoding": "utf8",
     "fallback_application_name": "invite-relay",
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
@@ -21,6 +22,10 @@ CONNECT_ARGS: dict[str, Any] = {
 }
 # How long the server waits in mid-transaction for a relay that stands still.
 FROZEN_SECONDS = 10.0
+# A database or a role may have been set to forget its last commits in a crash; what is stronger than "on" stays.
+_DURABLE = """
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
 # Between two runs of autovacuum a queue grows from nothing to a million rows, and statistics know none of it: a plan
 # that reads and sorts all that waits looks cheap then.
 _BY_INDEX = "".join(
@@ -61,7 +66,7 @@ def begin_reading(relay: bool) -> str:
 
 def begin_writing(busy_timeout: float, relay: bool) -> str:
     """Time-outs, in seconds, hold for this transaction only."""
-    words = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {_ms(busy_timeout)}"
+    words = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {_ms(busy_timeout)}; {_DURABLE}"
     if not relay:
         return words
     return f"{words}; SET LOCAL idle_in_transaction_session_timeout = {_ms(FROZEN_SECONDS)}{_BY_INDEX}"

@@ -108,8 +108,11 @@ def tables(url: str) -> list[str]:
 
 def content(url: str) -> Content:
     """The catalogue, and every row of every table where it lies."""
-    select = _ROWS[backend_of(url)]
-    return {"catalogue": definitions(url)} | {name: query(url, select.format(table=name)) for name in tables(url)}
+    backend = backend_of(url)
+    with connected(url) as connection:
+        names = [name for (name,) in connection.execute(_TABLES[backend]).fetchall()]
+        found: Content = {"catalogue": connection.execute(_DEFINITIONS[backend]).fetchall()}
+        return found | {name: connection.execute(_ROWS[backend].format(table=name)).fetchall() for name in names}
 
 
 def schema(url: str, table: str = "ingress_invites") -> dict[str, Any]:

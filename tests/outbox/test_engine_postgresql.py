@@ -49,6 +49,16 @@ def test_two_that_lock_what_they_read_and_then_write_both_succeed_whatever_the_s
     assert rows(box.engine, "SELECT name FROM things") == [{"name": "40"}]
 
 
+@pytest.mark.parametrize(("default", "used"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+def test_p03_a_commit_is_durable_even_where_the_database_was_set_to_forget_it(
+    box: Outbox, default: str, used: str
+) -> None:
+    set_default(box, "synchronous_commit", default)
+    for relay in (False, True):
+        with writing(box.open(relay=relay)) as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == used
+
+
 def test_reading_refuses_to_write(box: Outbox) -> None:
     with pytest.raises(DBAPIError, match="read-only transaction"), reading(box.engine) as connection:
         connection.exec_driver_sql("DELETE FROM things")

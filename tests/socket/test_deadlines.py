@@ -65,6 +65,29 @@ def test_a_client_that_never_fetches_its_answers_is_dropped_and_one_that_does_so
     assert [json.loads(one)["id"] for one in found] == ids + [ids[0]] * (sent - len(ids))
 
 
+def test_when_all_connections_are_taken_the_one_that_was_idle_longest_gives_way(stores: Stores) -> None:
+    with serving(stores, Limits(connections=3, idle_seconds=0.0)), ExitStack() as stack:
+        clients = [stack.enter_context(connect(stores)) for _ in range(3)]
+        for client in (clients[1], clients[0], clients[2]):
+            client.sendall(line())
+            assert answers(client, 1) == ANSWER
+        with connect(stores) as newcomer:
+            newcomer.sendall(line())
+            assert answers(newcomer, 1) == ANSWER
+        assert until_closed(clients[1]) == b""
+        assert [has_hung_up(client) for client in (clients[0], clients[2])] == [False, False]
+
+
+def test_none_gives_way_that_has_just_asked(stores: Stores) -> None:
+    with serving(stores, Limits(connections=2, idle_seconds=3600.0)), connect(stores) as one, connect(stores) as other:
+        for client in (one, other):
+            client.sendall(line())
+            assert answers(client, 1) == ANSWER
+        with connect(stores) as newcomer:
+            assert until_closed(newcomer) == b""
+        assert not has_hung_up(one)
+
+
 def test_a_line_that_trickles_in_is_dropped_and_lines_of_which_one_is_always_unfinished_are_not(stores: Stores) -> None:
     data = line()
     first, last = data[:-20], data[-20:]

@@ -1,0 +1,136 @@
+"""The relay's client facing a gateway that is broken or means harm."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from outbox import Outcome
+from relay import socket_gateway
+from relay.socket_gateway import SocketGateway
+from tests.socket.accepting import accepting
+from tests.socket.clients import NOBODY, become, params
+from tests.socket.scripted import error, result, scripted
+from tests.socket.test_client import TOPIC, message
+from tests.system.processes import FORKSERVER
+
+HASH = "ab" * 32
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Path:
+    return tmp_path / "g.sock"
+
+
+@pytest.fixture
+def client(at: Path) -> Iterator[SocketGateway]:
+    gateway = SocketGateway(at, TOPIC, answer_seconds=5.0)
+    yield gateway
+    gateway.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid params: [FOREIGN KEY constraint failed]",
+        "SQLiteError: UNIQUE constraint failed: ingress_invites.token_hash",
+        "SQLiteError: datatype mismatch",
+    ],
+)
+def test_an_error_about_one_row_is_no_outage(at: Path, client: SocketGateway, text: str) -> None:
+    with scripted(at, error(text)):
+        (verdict,) = client.deliver([message()])
+        client.close()
+    assert verdict.outcome is Outcome.REFUSED_FOR_GOOD
+
+
+def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, client: SocketGateway) -> None:
+    with scripted(at, result) as server:
+        verdicts = client.deliver([message(1, payload=json.dumps(params(id="another"))), message(2)])
+        client.close()
+    assert [one.outcome for one in verdicts] == [Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
+    assert len(server.requests) == 1
+
+
+def test_what_a_gateway_says_of_its_trouble_is_shortened_and_harmless(at: Path, client: SocketGateway) -> None:
+    with scripted(at, error(f"\x1b[2J trouble with {HASH} " + "x " * 10_000)):
+        (verdict,) = client.deliver([message()])
+        client.close()
+    reason = verdict.reason or ""
+    assert verdict.outcome is Outcome.UNREACHABLE
+    assert "\\x1b[2J trouble with abababab…" in reason
+    assert ("\x1b" in reason, HASH in reason, len(reason) > 2_000) == (False, False, False)
+
+
+def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_only(
+    at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 0.5)
+    pace = threading.Event()
+
+    def slowly(client: socket.socket) -> None:
+        with suppress(OSError):
+            for request in client.makefile("rb"):
+                # The pace of the gateway is what is tested.
+                pace.wait(0.1)
+                client.sendall(result(json.loads(request)))
+
+    many = [message(number, f"inv-{number}") for number in range(1, 100)]
+    with accepting(at, slowly):
+        outcomes = [one.outcome for one in client.deliver(many)]
+        client.close()
+        pace.set()
+    delivered = outcomes.count(Outcome.DELIVERED)
+    assert 0 < delivered < 50
+    assert outcomes == [Outcome.DELIVERED] * delivered + [Outcome.UNREACHABLE] * (len(many) - delivered)
+
+
+def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: SocketGateway) -> None:
+    answered: list[int] = []
+
+    def some(client: socket.socket) -> None:
+        *whole, _rest = client.recv(4096).split(b"\n")
+        answered.append(len(whole))
+        client.sendall(b"".join(result(json.loads(one)) for one in whole))
+
+    many = [message(number, f"inv-{number}") for number in range(1, 1_000)]
+    with accepting(at, some):
+        outcomes = [one.outcome for one in client.deliver(many)]
+        client.close()
+    assert answered[0] > 1
+    assert outcomes.count(Outcome.DELIVERED) == answered[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_stranger_on_the_path_is_told_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    listening, heard = FORKSERVER.Event(), FORKSERVER.Queue()
+    stranger = FORKSERVER.Process(target=_listen_as_nobody, args=(folder, listening, heard))
+    stranger.start()
+    assert listening.wait(30)
+    client = SocketGateway(folder / "g.sock", TOPIC, answer_seconds=5.0)
+    (verdict,) = client.deliver([message()])
+    client.close()
+    assert heard.get(timeout=30) == b""
+    stranger.join(30)
+    assert verdict.outcome is Outcome.UNREACHABLE
+    assert f"runs as user {NOBODY}" in (verdict.reason or "")
+
+
+def _listen_as_nobody(folder: Path, listening: "threading.Event", heard: "object") -> None:
+    become(NOBODY, folder)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind("g.sock")
+        Path("g.sock").chmod(0o777)
+        listener.listen()
+        listening.set()
+        client, _ = listener.accept()
+        with client:
+            heard.put(client.recv(4096))  # type: ignore[attr-defined]
