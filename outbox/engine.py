@@ -59,11 +59,14 @@ def open_engine(
             engine = create_engine(
                 url,
                 hide_parameters=True,
-                pool_pre_ping=True,
+                # It could wait for ever, unwatched; a relay takes a dead connection for an outage, and goes on.
+                pool_pre_ping=not relay,
                 connect_args=postgresql.CONNECT_ARGS,
                 execution_options=options,
             )
             postgresql.set_up(engine)
+            if relay:
+                postgresql.watch(engine)
             _begin_with(engine, postgresql.begin_writing(busy_timeout, relay), postgresql.begin_reading(relay))
         case _:
             raise ValueError(

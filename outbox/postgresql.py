@@ -22,6 +22,8 @@ CONNECT_ARGS: dict[str, Any] = {
 }
 # How long the server waits in mid-transaction for a relay that stands still.
 FROZEN_SECONDS = 10.0
+# How long a relay waits for a server that takes connections and then says nothing.
+LONGEST_SECONDS = 30.0
 # A database or a role may have been set to forget its last commits in a crash; what is stronger than "on" stays.
 _DURABLE = """
     SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
@@ -42,6 +44,22 @@ def set_up(engine: Engine) -> None:
         dbapi_connection.autocommit = True
         # Behind a pooler a session may listen for another client; the driver would keep for ever what it hears.
         dbapi_connection.add_notify_handler(_pass_over)
+
+
+def watch(engine: Engine) -> None:
+    """No transaction of a relay takes as long as `LONGEST_SECONDS`, unless the server has stopped answering."""
+    # Imported here: the driver is an extra.
+    from outbox.watch import Watch
+
+    watching = Watch(LONGEST_SECONDS)
+
+    @event.listens_for(engine, "checkout")
+    def begin(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        watching.begin(id(record), dbapi_connection)  # type: ignore[arg-type]
+
+    @event.listens_for(engine, "checkin")
+    def end(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        watching.end(id(record))
 
 
 def _pass_over(_notification: object) -> None: ...

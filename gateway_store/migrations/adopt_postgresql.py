@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from alembic import op
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError, NotSupportedError
+from sqlalchemy.types import Integer, TypeEngine
 
 from gateway_store.migrations.mirror_schema import ADDED, CLOSED, DEFAULTS, INDEXES, OLD, REQUIRED, TABLE
 from outbox.errors import SchemaRefusedError
@@ -94,8 +95,12 @@ def _wide_columns(connection: Connection) -> Iterator[str]:
         wide = "BIGINT" if kind == "integer" else "TEXT"
         if name not in found:
             yield f"ADD COLUMN {name} {wide}"
-        elif str(found[name]) != wide if kind == "integer" else getattr(found[name], "length", None) is not None:
+        elif _is_bounded(found[name]):
             yield f"ALTER COLUMN {name} TYPE {wide}"
+
+
+def _is_bounded(kind: TypeEngine[object]) -> bool:
+    return str(kind) != "BIGINT" if isinstance(kind, Integer) else getattr(kind, "length", None) is not None
 
 
 def _rules_of_columns(connection: Connection) -> Iterator[str]:

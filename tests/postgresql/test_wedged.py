@@ -1,0 +1,57 @@
+"""A server that takes connections and says nothing: an outage like any other, after its time."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from outbox import Outcome, postgresql
+from relay.embedded import EmbeddedGateway
+from relay.gateway import GatewayUnreachableError
+from relay.topics import APPLIERS
+from tests.conftest import message_of
+from tests.postgres import Cluster
+from tests.postgresql.servers import stores_with
+
+
+def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_again(
+    own_server: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 1.0)
+    with stores_with(own_server, tmp_path, "mirror") as stores:
+        for _ in range(2):
+            stores.create()
+        one, other = [message_of(row) for row in stores.messages()]
+        gateway = EmbeddedGateway(stores.mirror_url, APPLIERS, busy_timeout=0.5)
+        assert [verdict.outcome for verdict in gateway.deliver([one])] == [Outcome.DELIVERED]
+        stores.mirror.dispose()
+        with wedged(own_server):
+            assert [verdict.outcome for verdict in gateway.deliver([other])] == [Outcome.UNREACHABLE]
+            with pytest.raises(GatewayUnreachableError):
+                gateway.probe()
+        gateway.probe()
+        assert [verdict.outcome for verdict in gateway.deliver([other])] == [Outcome.DELIVERED]
+        gateway.close()
+        assert stores.mirrored(other.key) is not None
+
+
+@contextmanager
+def wedged(server: Cluster) -> Iterator[None]:
+    """All its processes stand still; the kernel goes on taking connections for them."""
+    assert server.process is not None
+    processes = [server.process.pid, *_children(server.process.pid)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
