@@ -84,18 +84,23 @@ def message_of(row: dict[str, Any]) -> Message:
 
 
 @contextmanager
+def stores_at(folder: Path, source_url: str, mirror_url: str) -> Iterator[Stores]:
+    source, mirror = open_engine(source_url), open_engine(mirror_url)
+    try:
+        assistant_store.upgrade(source)
+        gateway_store.upgrade(mirror)
+        made = Stores(folder, source_url, mirror_url, source, mirror)
+        made.add_contact(CONTACT)
+        yield made
+    finally:
+        source.dispose()
+        mirror.dispose()
+
+
+@contextmanager
 def both_stores(folder: Path, backend: str = "sqlite") -> Iterator[Stores]:
-    with store_urls(backend, folder) as (source_url, mirror_url):
-        source, mirror = open_engine(source_url), open_engine(mirror_url)
-        try:
-            assistant_store.upgrade(source)
-            gateway_store.upgrade(mirror)
-            made = Stores(folder, source_url, mirror_url, source, mirror)
-            made.add_contact(CONTACT)
-            yield made
-        finally:
-            source.dispose()
-            mirror.dispose()
+    with store_urls(backend, folder) as urls, stores_at(folder, *urls) as made:
+        yield made
 
 
 @pytest.fixture

@@ -43,9 +43,11 @@ def upgrade_by_url(url: str) -> None:
 @contextmanager
 def upgraded(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
-    upgrade(engine)
-    yield engine
-    engine.dispose()
+    try:
+        upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def test_an_existing_table_and_all_its_rows_stay_byte_for_byte(daemon_url: str) -> None:

@@ -34,9 +34,11 @@ ORPHANS = "UPDATE ingress_invites SET contact_id = 'gone' WHERE id IN ('inv-0000
 @contextmanager
 def upgraded(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
-    gateway_store.upgrade(engine)
-    yield engine
-    engine.dispose()
+    try:
+        gateway_store.upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def test_a_fresh_database_gets_both_tables_and_nothing_in_them(url: str) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Stores, rows, write
+from tests.conftest import Stores, rows, stores_at, write
 from tests.databases import database_url
 from tests.relay.outages import missing
-from tests.system.mixed import stores_at
 from tests.system.processes import relay, running_relay
 
 # In another order by the rules of a language, or of UTF-16, than by code points, by which `verify` goes through both.

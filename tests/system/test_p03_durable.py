@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, event, make_url
 
-from tests.conftest import Stores, rows
+from tests.conftest import Stores, rows, stores_at
 from tests.databases import name_of
 from tests.postgres import Cluster, new_folder
 from tests.relay.rig import create_many, drain_all, draining, gateway_of
-from tests.system.mixed import stores_at
 from tests.system.processes import relay, running_relay
 
 # SQLite's FULL; PostgreSQL waits for its log as well, unless told not to.
