@@ -59,7 +59,7 @@ def open_engine(
             engine = create_engine(
                 url,
                 hide_parameters=True,
-                # It could wait for ever, unwatched; a relay takes a dead connection for an outage, and goes on.
+                # A relay's own look at the connection is watched.
                 pool_pre_ping=not relay,
                 connect_args=postgresql.CONNECT_ARGS,
                 execution_options=options,

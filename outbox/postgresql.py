@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 DRIVER = "postgresql+psycopg"
@@ -49,13 +50,20 @@ def set_up(engine: Engine) -> None:
 def watch(engine: Engine) -> None:
     """No transaction of a relay takes as long as `LONGEST_SECONDS`, unless the server has stopped answering."""
     # Imported here: the driver is an extra.
+    import psycopg
+
     from outbox.watch import Watch
 
     watching = Watch(LONGEST_SECONDS)
 
     @event.listens_for(engine, "checkout")
-    def begin(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        watching.begin(id(record), dbapi_connection)  # type: ignore[arg-type]
+    def begin(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        driver: psycopg.Connection = connection  # type: ignore[assignment]
+        watching.begin(id(record), driver)
+        try:
+            driver.execute("SELECT 1")
+        except psycopg.Error as error:
+            raise DisconnectionError(str(error)) from error
 
     @event.listens_for(engine, "checkin")
     def end(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
