@@ -7,12 +7,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from gateway_store.errors import MirrorRefusedError
-from gateway_store.mirror import MirrorOutcome, mirror_batch
+from gateway_store.mirror import mirror_batch
 from gateway_store.wire import Request, error_reply, refusal_reply, result_reply
-from outbox.engine import writing
+from outbox.engine import writing_in_place
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of
-from outbox.sqlite import file_identity, sqlite_path
 
 log = structlog.get_logger()
 
@@ -22,7 +21,8 @@ def answers(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
     if not requests:
         return []
     try:
-        results = _applied(engine, requests)
+        with writing_in_place(engine) as connection:
+            results = mirror_batch(connection, [request.invite for request in requests], first_created_at_wins=True)
     except (DBAPIError, DatabaseMissingError) as error:
         kind = "SQLiteError" if engine.dialect.name == "sqlite" else "DatabaseError"
         reason = f"{kind}: {reason_of(error)}"
@@ -34,14 +34,3 @@ def answers(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
         else result_reply(request.id, request.invite.id)
         for request, result in zip(requests, results, strict=True)
     ]
-
-
-def _applied(engine: Engine, requests: Sequence[Request]) -> list[MirrorOutcome | MirrorRefusedError]:
-    path = sqlite_path(engine)
-    before = file_identity(path)
-    with writing(engine) as connection:
-        results = mirror_batch(connection, [request.invite for request in requests], first_created_at_wins=True)
-    if file_identity(path) != before:
-        # What was committed lies in a file that nobody can open any more.
-        raise DatabaseMissingError(f"{path} was replaced during the transaction")
-    return results

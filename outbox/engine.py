@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 
 from outbox import postgresql, sqlite
+from outbox.errors import DatabaseMissingError
 
 BUSY_TIMEOUT_SECONDS = 5.0
 LONGEST_LOOK_SECONDS = 0.11
@@ -100,6 +101,18 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def writing_in_place(engine: Engine) -> Iterator[Connection]:
+    """`writing`, and `DatabaseMissingError` if SQLite's file was replaced meanwhile: nobody can ever read what was
+    committed to one that was moved away."""
+    path = sqlite.sqlite_path(engine)
+    before = sqlite.file_identity(path)
+    with writing(engine) as connection:
+        yield connection
+    if sqlite.file_identity(path) != before:
+        raise DatabaseMissingError(f"{path} was replaced during the transaction")
 
 
 @contextmanager

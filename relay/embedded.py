@@ -7,9 +7,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, Operational
 
 from gateway_store import ContactMissingError, MirrorRefusedError
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
-from outbox.engine import takes_writes, writing
+from outbox.engine import takes_writes, writing, writing_in_place
 from outbox.redact import reason_of
-from outbox.sqlite import file_identity, sqlite_path
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
 
@@ -19,23 +18,18 @@ class EmbeddedGateway:
 
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True)
-        self._path = sqlite_path(self._engine)
         self._appliers = appliers
 
     def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
-        before = file_identity(self._path)
         try:
-            with writing(self._engine) as connection:
-                verdicts = self._apply(connection, messages)
+            with writing_in_place(self._engine) as connection:
+                return self._apply(connection, messages)
         except DatabaseMissingError as error:
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
             if not _is_of_the_database(error):
                 raise
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
-        if file_identity(self._path) != before:
-            return [Verdict(Outcome.UNREACHABLE, f"{self._path} was replaced during the delivery")] * len(messages)
-        return verdicts
 
     def probe(self) -> None:
         try:
