@@ -24,7 +24,7 @@ from outbox.rows import ForEachRow
 
 Payload = str | Mapping[str, Any] | InvitePayload
 
-# Their ids are looked up in one statement, whose parameters SQLite limits.
+# Bounds what one transaction holds, and how long it holds it.
 MAX_BATCH = 1_000
 TRIES = 3
 # PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
