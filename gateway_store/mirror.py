@@ -23,6 +23,7 @@ from outbox.redact import reason_of
 from outbox.rows import ForEachRow
 
 Payload = str | Mapping[str, Any] | InvitePayload
+Parsed = Invite | MirrorRefusedError
 
 # Bounds what one transaction holds, and how long it holds it.
 MAX_BATCH = 1_000
@@ -77,38 +78,38 @@ def mirror_batch(
     """
     if len(payloads) > MAX_BATCH:
         raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
+    parsed = [_parsed(payload) for payload in payloads]
     try:
         with connection.begin_nested():
-            return _mirror(connection, payloads, first_created_at_wins)
+            return _mirror(connection, parsed, first_created_at_wins)
     except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
         # The table itself refuses one of them, by a constraint that is not ours to know: find it, one by one.
-        return _mirror_one_by_one(connection, payloads, first_created_at_wins)
+        return _mirror_one_by_one(connection, parsed, first_created_at_wins)
 
 
 def _mirror_one_by_one(
-    connection: Connection, payloads: Sequence[Payload], first_created_at_wins: bool
+    connection: Connection, parsed: Sequence[Parsed], first_created_at_wins: bool
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     """By id, and behind the locks of all: in the order of `_mirror`, so that two never wait for each other."""
-    parsed = [_parsed(payload) for payload in payloads]
     ids = {number: one.id for number, one in enumerate(parsed) if isinstance(one, Invite)}
     contacts_to_refer(connection, {one.contact_id for one in parsed if isinstance(one, Invite)})
     invites_to_merge(connection, ids.values())
     results = {
-        number: _mirror_alone(connection, payloads[number], first_created_at_wins)
-        for number in sorted(range(len(payloads)), key=lambda number: ids.get(number, ""))
+        number: _mirror_alone(connection, parsed[number], first_created_at_wins)
+        for number in sorted(range(len(parsed)), key=lambda number: ids.get(number, ""))
     }
-    return [results[number] for number in range(len(payloads))]
+    return [results[number] for number in range(len(parsed))]
 
 
 def _mirror_alone(
-    connection: Connection, payload: Payload, first_created_at_wins: bool
+    connection: Connection, parsed: Parsed, first_created_at_wins: bool
 ) -> MirrorOutcome | MirrorRefusedError:
     for _ in range(TRIES):
         try:
             with connection.begin_nested():
-                return _mirror(connection, [payload], first_created_at_wins)[0]
+                return _mirror(connection, [parsed], first_created_at_wins)[0]
         except (DBAPIError, OverflowError) as error:
             if not _is_of_a_row(error):
                 raise
@@ -127,9 +128,8 @@ def _is_of_a_row(error: Exception) -> bool:
 
 
 def _mirror(
-    connection: Connection, payloads: Sequence[Payload], first_created_at_wins: bool
+    connection: Connection, parsed: Sequence[Parsed], first_created_at_wins: bool
 ) -> list[MirrorOutcome | MirrorRefusedError]:
-    parsed = [_parsed(payload) for payload in payloads]
     invites = [one for one in parsed if isinstance(one, Invite)]
     # Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other.
     contacts = contacts_to_refer(connection, {invite.contact_id for invite in invites})
@@ -148,7 +148,7 @@ def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> In
     return incoming if known is None else replace(incoming, created_at=known.created_at)
 
 
-def _parsed(payload: Payload) -> Invite | MirrorRefusedError:
+def _parsed(payload: Payload) -> Parsed:
     try:
         return parse_payload(payload)
     except MirrorRefusedError as refusal:
