@@ -96,7 +96,7 @@ def _loads(payload: str) -> Any:
         raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
 
 
-def _refuse_constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
@@ -107,7 +107,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_object)
 
 
 def _issues(error: ValidationError) -> list[dict[str, Any]]:

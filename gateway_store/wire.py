@@ -2,12 +2,11 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import ContactMissingError, ImmutableFieldError, InvalidPayloadError, MirrorRefusedError
-from gateway_store.payload import InvitePayload, check_params
+from gateway_store.payload import InvitePayload, check_params, refuse_constant
 
 METHOD = "mirror_invite_create"
 UNKNOWN_ID = "unknown"
@@ -96,10 +95,6 @@ def _number(digits: str) -> int | float:
     return int(digits) if len(digits) < 20 else float(digits)
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
 # Made once: with any option, json.loads and json.dumps make theirs anew at each call.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_int=_number)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=_number)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from gateway_store.connection import MAX_LINE
 from gateway_store.listening import peer_uid
+from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.redact import redact_reason
@@ -25,7 +27,6 @@ ANSWER_SECONDS = 5.0
 WINDOW_REQUESTS = 500
 # Made ahead of what the gateway has taken.
 OUTGOING_BYTES = 2**17
-MAX_LINE = 4 * 2**20
 MAX_ANSWER = 2**24
 # Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
 DELIVERY_SECONDS = 15.0
@@ -248,11 +249,7 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def _judge(line: bytes, awaited: dict[str, Message], verdicts: dict[int, Verdict]) -> None:

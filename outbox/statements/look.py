@@ -81,11 +81,6 @@ def oldest_unsettled_at(connection: Connection) -> int | None:
     return found
 
 
-def newest_seq(session: Session) -> int:
-    """The highest ``seq`` that stands, 0 in an empty table."""
-    return int(session.execute(text("SELECT coalesce(max(seq), 0) FROM outbox_messages")).scalar_one())
-
-
 _UNSETTLED = ForKeys(
     """
     SELECT DISTINCT key FROM outbox_messages

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
@@ -44,7 +44,7 @@ class Outbox:
         """Enqueues one message and then gives it ``columns``; returns its ``seq``."""
         with Session(self.engine) as session, session.begin():
             outbox.enqueue(session, topic=TOPIC, key=key, version=version, payload=payload, origin=origin)
-            seq = statements.newest_seq(session)
+            seq: int = session.execute(text("SELECT max(seq) FROM outbox_messages")).scalar_one()
         self.change(seq, **columns)
         return seq
 
