@@ -1,107 +1,87 @@
-"""How fast a relay drains a heap of messages, beside the shortest hand-written loop over the same tables."""
+"""How fast a relay drains a heap of messages, beside the bound, on the same disk in the same minutes."""
 
 import json
-import statistics
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from sqlalchemy import insert
-from sqlalchemy.orm import Session
+from bench.bound import drain_by_hand
+from bench.contest import ROUNDS, Results, Run, contest
+from bench.heap import Heap, heap, must_be_drained, write_payloads
+from bench.peer import PEERS, Peer, drained_by, install
+from bench.place import place
+from bench.stage import Stage
 
-import assistant_store
-from assistant_store.invite import COLUMNS, INVITES, payload_of
-from assistant_store.secret import hash_secret, new_id, new_token
-from bench.stage import CONTACT, Stage, stage
-from outbox import Origin, reading, writing
-from outbox.enqueue import enqueue_many
-from relay.open import open_gateway, open_source
-from relay.worker import Worker
-
-MESSAGES = 20_000
-ROUNDS = 5
-BATCH = 500
+FEW, MANY = 20_000, 1_000_000
+OURS, BOUND = "relay", "bound"
 
 
 def measure() -> dict[str, str]:
-    """Messages a second, median of interleaved rounds, and the median of each round's ratio."""
-    ours, bare = [], []
-    for _ in range(ROUNDS):
-        with stage() as at:
-            fill(at, MESSAGES)
-            bare.append(MESSAGES / _seconds(lambda: _bare_loop(at)))
-        with stage() as at:
-            fill(at, MESSAGES)
-            ours.append(MESSAGES / _seconds(lambda: drain(at, at.settings.gateway)))
-            must_be_drained(at, MESSAGES)
-    ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
-    rate = statistics.median(ours)
-    return {
-        f"drain of {MESSAGES} waiting messages": f"{rate:,.0f}/s, ratio to the bare loop {ratio:.2f}",
-        "the bare loop: read, upsert, update; no lease, no validation, no merge": f"{statistics.median(bare):,.0f}/s",
-    }
+    """Messages a second, medians of interleaved rounds, and the median of each round's ratio to the bound."""
+    missing = install()
+    figures = {f"peer {package}": f"cannot be installed: {why}" for package, why in missing.items()}
+    for backend in ("sqlite", "postgresql"):
+        others = [peer for peer in PEERS if peer.backend == backend and peer.package not in missing]
+        few, many = race(backend, FEW, others=others), race(backend, MANY)
+        figures |= {f"{backend}, {FEW:,} waiting, {name}": told(few, name) for name in few.runs}
+        figures |= {f"{backend}, {MANY:,} waiting, {name}": told(many, name) for name in many.runs}
+        figures[f"{backend}, rate at {MANY:,} / at {FEW:,}"] = f"{many.rate(OURS) / few.rate(OURS):.2f}"
+        figures[f"{backend}, peak memory of the relay"] = f"{few.peak_mib(OURS):.0f}, {many.peak_mib(OURS):.0f} MiB"
+    return figures
 
 
-def fill(at: Stage, count: int) -> None:
-    """Invites with random tokens and their messages, all pending."""
-    with Session(at.source) as session, session.begin():
-        first = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite
-    for start in range(1, count, 5_000):
-        invites = [
-            replace(first, id=new_id(first.created_at), token_hash=hash_secret(new_token()))
-            for _ in range(min(5_000, count - start))
-        ]
-        with Session(at.source) as session, session.begin():
-            session.execute(insert(INVITES), [asdict(invite) for invite in invites])
-            rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-            enqueue_many(session, topic="invite.mirror", rows=rows, origin=Origin.LIVE)
+def told(results: Results, name: str) -> str:
+    return f"{results.rate(name):,.0f}/s, ratio to the bound {results.ratio(name, BOUND):.2f}"
 
 
-def drain(at: Stage, gateway_url: str) -> None:
-    """What `relay run --until-empty` does, in this process."""
-    settings = at.settings.model_copy(update={"gateway": gateway_url})
-    source, gateway = open_source(settings), open_gateway(settings)
-    Worker(source, gateway, settings).run(until_empty=True)
-    gateway.close()
-    source.dispose()
+def race(backend: str, count: int, rounds: int = ROUNDS, others: Iterable[Peer] = ()) -> Results:
+    """The relay, the bound, and such peers as are installed, each from a heap of its own."""
+    with (
+        place(backend) as where,
+        heap(where, count) as ours,
+        heap(where, count, as_pull_request=True) as bare,
+        TemporaryDirectory(prefix="relay-bench-") as folder,
+    ):
+        payloads = Path(folder) / "payloads.jsonl"
+        write_payloads(payloads, count)
+        contestants = {OURS: partial(relayed, ours, count), BOUND: partial(by_hand, bare, count)}
+        contestants |= {peer.name: partial(drained_by, peer, where, payloads, count) for peer in others}
+        return contest(contestants, rounds)
 
 
-def _bare_loop(at: Stage) -> None:
-    columns = ", ".join(COLUMNS)
-    places = ", ".join("?" for _ in COLUMNS)
-    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
-    upsert = f"INSERT INTO ingress_invites ({columns}) VALUES ({places}) ON CONFLICT (id) DO UPDATE SET {updates}"
-    keys = list(json.loads(_first_payload(at)))
-    while True:
-        with reading(at.source) as connection:
-            batch = connection.exec_driver_sql(
-                f"SELECT seq, payload FROM outbox_messages WHERE state = 'pending' ORDER BY seq LIMIT {BATCH}"
-            ).all()
-        if not batch:
-            return
-        with writing(at.mirror) as connection:
-            rows = [json.loads(payload) for _, payload in batch]
-            connection.exec_driver_sql(upsert, [tuple(row[key] for key in keys) for row in rows])
-        with writing(at.source) as connection:
-            connection.exec_driver_sql(
-                "UPDATE outbox_messages SET state = 'delivered', settled_at = 0 WHERE seq = ?",
-                [(row[0],) for row in batch],
-            )
+def relayed(heap: Heap, count: int) -> Run:
+    with heap() as at:
+        run = drain_alone(at, at.settings.gateway, count)
+        must_be_drained(at, count)
+    return run
 
 
-def _first_payload(at: Stage) -> str:
-    with reading(at.source) as connection:
-        return str(connection.exec_driver_sql("SELECT payload FROM outbox_messages ORDER BY seq LIMIT 1").scalar_one())
+def drain_alone(at: Stage, gateway_url: str, count: int) -> Run:
+    """By a process of its own that does what `relay run --until-empty` does."""
+    log = at.folder / "relay.log"
+    with log.open("w") as lines:
+        command = [sys.executable, "-P", "-m", "bench.ours", at.settings.assistant_db, gateway_url]
+        printed = subprocess.run(
+            command,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=lines,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},  # noqa: PTH109
+        )
+    found = json.loads(printed.stdout)
+    return Run(count / found["seconds"], found["peak_mib"])
 
 
-def must_be_drained(at: Stage, wanted: int) -> None:
-    with reading(at.mirror) as connection:
-        found = connection.exec_driver_sql("SELECT count(*) FROM ingress_invites").scalar_one()
-    if found != wanted:
-        raise RuntimeError(f"{found} of {wanted} invites arrived")
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def by_hand(heap: Heap, count: int) -> Run:
+    with heap() as at:
+        started = time.perf_counter()
+        drain_by_hand(at)
+        seconds = time.perf_counter() - started
+        must_be_drained(at, count)
+    return Run(count / seconds)

@@ -1,60 +1,38 @@
 """Both stores on PostgreSQL: how fast one, two and four relays drain, how late an invite is, what a wake-up costs."""
 
-import statistics
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
-import psycopg
-from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 import assistant_store
-from assistant_store.invite import COLUMNS, TYPES
-from bench.draining import BATCH, fill, must_be_drained
+from bench.bound import postgresql_batch, raw_postgresql
+from bench.contest import ROUNDS, Results, Run, contest
+from bench.draining import BOUND, by_hand
+from bench.heap import Heap, heap, must_be_drained
 from bench.mirroring import INVITES, one
+from bench.place import place
 from bench.serving import cuts
 from bench.stage import CONTACT, Stage, relay, stage
 from outbox import open_engine, reading
 
 MESSAGES = 40_000
-ROUNDS = 3
 RELAYS = (1, 2, 4)
 COMMITS = 400
 
-_CAMEL = ", ".join(
-    f'"{first}{"".join(word.capitalize() for word in rest)}" {TYPES[name]}'
-    for name in COLUMNS
-    for first, *rest in [name.split("_")]
-)
-_UPSERT = (
-    f"INSERT INTO ingress_invites ({', '.join(COLUMNS)}) SELECT r.* FROM json_to_recordset(%s) AS r ({_CAMEL})"
-    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS if name != 'id')}"
-)
-
 
 def measure() -> dict[str, str]:
-    rates: dict[int, list[float]] = {count: [] for count in RELAYS}
-    bare: list[float] = []
-    for _ in range(ROUNDS):
-        with stage("postgresql") as at:
-            fill(at, MESSAGES)
-            bare.append(_bare_loop(at))
-            must_be_drained(at, MESSAGES)
-        for count in RELAYS:
-            with stage("postgresql") as at:
-                fill(at, MESSAGES)
-                rates[count].append(_drained_by(at, count))
-                must_be_drained(at, MESSAGES)
+    results = race_relays(MESSAGES)
     figures = {
-        f"PostgreSQL, drain of {MESSAGES} by {count}": (
-            f"{statistics.median(rates[count]):,.0f}/s, ratio to the bare loop "
-            f"{statistics.median(ours / other for ours, other in zip(rates[count], bare, strict=True)):.2f}"
+        f"PostgreSQL, drain of {MESSAGES:,} by {count}": (
+            f"{results.rate(str(count)):,.0f}/s, ratio to the bound {results.ratio(str(count), BOUND):.2f}"
         )
         for count in RELAYS
     }
-    figures["PostgreSQL, the bare loop"] = f"{statistics.median(bare):,.0f}/s"
+    figures["PostgreSQL, the bound"] = f"{results.rate(BOUND):,.0f}/s"
     with stage("postgresql") as at:
         with relay(at):
             figures["PostgreSQL, commit to mirrored at 20/s: p50 / p99"] = cuts([one(at) for _ in range(INVITES)])
@@ -63,10 +41,28 @@ def measure() -> dict[str, str]:
     return figures | _wake_ups()
 
 
-def _drained_by(at: Stage, count: int) -> float:
+def race_relays(count: int, rounds: int = ROUNDS) -> Results:
+    """One, two and four relays beside the bound."""
+    with (
+        place("postgresql") as where,
+        heap(where, count) as ours,
+        heap(where, count, as_pull_request=True) as bare,
+    ):
+        contestants = {str(relays): partial(_relayed, ours, count, relays) for relays in RELAYS}
+        return contest(contestants | {BOUND: partial(by_hand, bare, count)}, rounds)
+
+
+def _relayed(heap: Heap, count: int, relays: int) -> Run:
+    with heap() as at:
+        run = Run(_drained_by(at, count, relays))
+        must_be_drained(at, count)
+    return run
+
+
+def _drained_by(at: Stage, count: int, relays: int) -> float:
     """Messages a second between the first and the last tenth, by the instants at which they were settled."""
     with ExitStack() as stack:
-        for number in range(count):
+        for number in range(relays):
             stack.enter_context(relay(at, number))
         while _waiting(at):
             threading.Event().wait(0.1)
@@ -74,7 +70,7 @@ def _drained_by(at: Stage, count: int) -> float:
         first, last = connection.exec_driver_sql(
             "SELECT percentile_disc(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY settled_at) FROM outbox_messages"
         ).scalar_one()
-    return float(0.8 * MESSAGES / ((last - first) / 1000))
+    return float(0.8 * count / ((last - first) / 1000))
 
 
 def _waiting(at: Stage) -> bool:
@@ -86,32 +82,6 @@ def _waiting(at: Stage) -> bool:
         )
 
 
-def _raw(url: str) -> psycopg.Connection:
-    return psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(), autocommit=True)
-
-
-def _bare_loop(at: Stage) -> float:
-    """One upsert and one update a batch; no lease, no validation, no merge. Messages a second."""
-    with _raw(at.settings.assistant_db) as source, _raw(at.settings.gateway) as mirror:
-        started = time.perf_counter()
-        while _bare_batch(source, mirror):
-            pass
-        return MESSAGES / (time.perf_counter() - started)
-
-
-def _bare_batch(source: psycopg.Connection, mirror: psycopg.Connection) -> int:
-    batch = source.execute(
-        f"SELECT seq, payload FROM outbox_messages WHERE state = 'pending' ORDER BY origin, seq LIMIT {BATCH}"
-    ).fetchall()
-    if batch:
-        mirror.execute(_UPSERT, (f"[{','.join(payload for _, payload in batch)}]",))
-        source.execute(
-            "UPDATE outbox_messages SET state = 'delivered', settled_at = 0 WHERE seq = ANY(%s)",
-            ([seq for seq, _ in batch],),
-        )
-    return len(batch)
-
-
 @contextmanager
 def _bare_listener(at: Stage) -> Iterator[None]:
     """What no relay on PostgreSQL can do without: woken, it reads, upserts and updates."""
@@ -119,15 +89,15 @@ def _bare_listener(at: Stage) -> Iterator[None]:
 
     def listen() -> None:
         with (
-            _raw(at.settings.assistant_db) as ear,
-            _raw(at.settings.assistant_db) as source,
-            _raw(at.settings.gateway) as mirror,
+            raw_postgresql(at.settings.assistant_db) as ear,
+            raw_postgresql(at.settings.assistant_db) as source,
+            raw_postgresql(at.settings.gateway) as mirror,
         ):
             ear.execute("LISTEN outbox_messages")
             listening.set()
             while not stop.is_set():
                 for _ in ear.notifies(timeout=0.1, stop_after=1):
-                    _bare_batch(source, mirror)
+                    postgresql_batch(source, mirror)
 
     thread = threading.Thread(target=listen)
     thread.start()

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.draining import drain, fill, must_be_drained
+from bench.contest import ROUNDS
+from bench.draining import drain_alone
+from bench.heap import fill, must_be_drained
 from bench.stage import CONTACT, Stage, bare_commit, event_of, stage
 
 MESSAGES = 20_000
-ROUNDS = 3
 REQUESTS = 500
 
 
@@ -24,9 +25,7 @@ def measure() -> dict[str, str]:
     for _ in range(ROUNDS):
         with stage() as at, gateway(at) as path:
             fill(at, MESSAGES)
-            started = time.perf_counter()
-            drain(at, f"unix://{path}")
-            rates.append(MESSAGES / (time.perf_counter() - started))
+            rates.append(drain_alone(at, f"unix://{path}", MESSAGES).rate)
             must_be_drained(at, MESSAGES)
             with connected(path) as client:
                 for number in range(REQUESTS):

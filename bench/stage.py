@@ -6,22 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from bench.place import Stores, place
 from gateway_store import upsert_contact
 from outbox import open_engine
 from relay.demo import Daemon
 from relay.open import init_stores
 from relay.settings import Settings
-from tests.postgres import Cluster
 
 CONTACT = "co-bench"
 
@@ -46,31 +44,29 @@ class Stage:
 
 @contextmanager
 def stage(backend: str = "sqlite") -> Iterator[Stage]:
-    """On PostgreSQL: a server of its own with its usual settings, on the disk that SQLite's files lie on too."""
-    with TemporaryDirectory(prefix="relay-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        urls = [f"sqlite:///{folder / 'assistant.db'}", f"sqlite:///{folder / 'gateway.db'}"]
-        if backend == "postgresql":
-            folder.chmod(0o755)
-            (folder / "server").mkdir()
-            server = stack.enter_context(Cluster(folder / "server"))
-            urls = [_new_database(server, "assistant"), _new_database(server, "gateway")]
-        settings = Settings(assistant_db=urls[0], gateway=urls[1])
-        init_stores(settings)
-        source, mirror = open_engine(settings.assistant_db), open_engine(settings.gateway)
-        with Session(mirror) as session, session.begin():
-            upsert_contact(session, id=CONTACT, display_name="Bench")
-        try:
-            yield Stage(folder, settings, source, mirror)
-        finally:
-            source.dispose()
-            mirror.dispose()
+    """New stores on a server, or in files, of their own."""
+    with place(backend) as where:
+        stores = where.empty()
+        set_up(stores)
+        with opened(stores) as at:
+            yield at
 
 
-def _new_database(server: Cluster, name: str) -> str:
-    with psycopg.connect(server.url().replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.url(name)
+def set_up(stores: Stores) -> None:
+    init_stores(Settings(assistant_db=stores.source, gateway=stores.mirror))
+    with opened(stores) as at, Session(at.mirror) as session, session.begin():
+        upsert_contact(session, id=CONTACT, display_name="Bench")
+
+
+@contextmanager
+def opened(stores: Stores) -> Iterator[Stage]:
+    settings = Settings(assistant_db=stores.source, gateway=stores.mirror)
+    source, mirror = open_engine(settings.assistant_db), open_engine(settings.gateway)
+    try:
+        yield Stage(stores.folder, settings, source, mirror)
+    finally:
+        source.dispose()
+        mirror.dispose()
 
 
 @contextmanager

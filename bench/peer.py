@@ -1,0 +1,112 @@
+"""Other libraries at the same work: installed from the registry into a venv of their own, each run by itself."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.bound import BATCH
+from bench.contest import Run
+from bench.heap import as_the_pull_request_had_it, must_be_drained
+from bench.place import Place
+from bench.stage import opened, set_up
+from outbox import writing
+
+SCRIPTS = Path(__file__).parent / "peers"
+VENV = Path(".venv-peers")
+PYTHON = VENV / "bin" / "python"
+LIMIT_SECONDS = 10.0
+DRIVERS = ("psycopg[binary]", "asyncpg", "uvloop", "pysqlite3")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One way of using one library; the script drains with it and prints what came of it."""
+
+    package: str
+    script: str
+    backend: str
+    variant: str = "documented"
+
+    @property
+    def name(self) -> str:
+        return self.package if self.variant == "documented" else f"{self.package}, {self.variant}"
+
+
+PEERS = (
+    Peer("honker", "drain_honker.py", "sqlite"),
+    Peer("txoutbox", "drain_txoutbox.py", "sqlite"),
+    Peer("txoutbox", "drain_txoutbox.py", "sqlite", "batched"),
+    Peer("huey", "drain_huey.py", "sqlite"),
+    Peer("txoutbox", "drain_txoutbox.py", "postgresql"),
+    Peer("txoutbox", "drain_txoutbox.py", "postgresql", "batched"),
+    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql"),
+    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql", "batched"),
+    Peer("faststream-outbox", "drain_faststream.py", "postgresql"),
+    Peer("procrastinate", "drain_procrastinate.py", "postgresql"),
+)
+
+
+def install() -> dict[str, str]:
+    """Makes the venv where there is none; the packages that cannot be installed, and why."""
+    if not PYTHON.exists():
+        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    _pip("install", *DRIVERS)
+    missing = {}
+    for package in dict.fromkeys(peer.package for peer in PEERS):
+        problem = _pip("install", package)
+        if problem and package == "honker":
+            problem = _install_honker_alone()
+        if problem:
+            missing[package] = problem
+    return missing
+
+
+def drained_by(peer: Peer, where: Place, payloads: Path, count: int) -> Run:
+    """Its queue is in the assistant's database, empty but for it; the gateway's table is as the bound's."""
+    stores = where.empty()
+    try:
+        set_up(stores)
+        with opened(stores) as at:
+            with writing(at.mirror) as connection:
+                as_the_pull_request_had_it(connection)
+            job = {
+                "payloads": str(payloads),
+                "source": stores.source.replace("+psycopg", ""),
+                "mirror": stores.mirror.replace("+psycopg", ""),
+                "batch": BATCH,
+                "variant": peer.variant,
+                "limit_seconds": LIMIT_SECONDS,
+            }
+            path = stores.folder / "job.json"
+            path.write_text(json.dumps(job))
+            found = _run(peer, path)
+            if found["messages"] == count:
+                must_be_drained(at, count)
+        return Run(found["messages"] / found["seconds"])
+    finally:
+        where.drop(stores)
+
+
+def _run(peer: Peer, job: Path) -> dict[str, float]:
+    ran = subprocess.run([PYTHON, SCRIPTS / peer.script, job], text=True, capture_output=True)
+    if ran.returncode:
+        raise RuntimeError(f"{peer.name}: {ran.stderr.strip()[-2_000:]}")
+    found: dict[str, float] = json.loads(ran.stdout)
+    return found
+
+
+def _pip(*words: str) -> str:
+    """What went wrong, in pip's last words; nothing where nothing did."""
+    command = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    ran = subprocess.run(command, text=True, capture_output=True)
+    return (ran.stderr.strip().splitlines() or ["no reason given"])[-1] if ran.returncode else ""
+
+
+def _install_honker_alone() -> str:
+    """Its wheels ask for a newer libc than the one part of it that is used here needs."""
+    libraries = sysconfig.get_path("platlib", vars={"base": str(VENV), "platbase": str(VENV)})
+    words = ("--no-deps", "--only-binary=:all:", "--platform", "manylinux_2_38_x86_64", "--upgrade")
+    return _pip("install", *words, "--target", libraries, "honker")
