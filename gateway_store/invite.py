@@ -1,10 +1,9 @@
 """The invite as the gateway keeps it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
 
@@ -23,13 +22,15 @@ class Status(StrEnum):
 RANK = {status.value: rank for rank, status in enumerate(Status)}
 
 
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """One row of ``ingress_invites``. Instants are epoch ms. ``token_hash`` is None in rows older than the mirror."""
+class Invite(NamedTuple):
+    """One row of ``ingress_invites``. Instants are epoch ms. ``token_hash`` is None in rows older than the mirror.
+
+    A tuple, since a relay makes and compares thousands a second, and each is the row to be written as it stands.
+    """
 
     id: str
     source_channel: str
-    token_hash: str | None = field(repr=False)
+    token_hash: str | None
     source_conversation_id: str | None
     note: str | None
     max_uses: int
@@ -40,17 +41,22 @@ class Invite:
     redeemed_by_external_chat_id: str | None
     redeemed_at: int | None
     expected_external_user_id: str | None
-    voice_code_hash: str | None = field(repr=False)
+    voice_code_hash: str | None
     voice_code_digits: int | None
-    invite_code_hash: str | None = field(repr=False)
+    invite_code_hash: str | None
     friend_name: str | None
     guardian_name: str | None
     contact_id: str
     created_at: int
     updated_at: int
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in zip(COLUMNS, self, strict=True) if name not in SECRETS)
+        return f"Invite({', '.join(shown)})"
 
-COLUMNS = tuple(one.name for one in fields(Invite))
+
+COLUMNS = Invite._fields
+SECRETS = frozenset({"token_hash", "voice_code_hash", "invite_code_hash"})
 INTEGERS = frozenset(
     {"max_uses", "use_count", "expires_at", "redeemed_at", "voice_code_digits", "created_at", "updated_at"}
 )
@@ -60,9 +66,12 @@ INVITES = Table(
     MetaData(),
     *(Column(name, BigInteger() if name in INTEGERS else Text(), primary_key=name == "id") for name in COLUMNS),
 )
-values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
-"""The row of an invite, or of anything with its attributes, in the order of `COLUMNS`."""
+_values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
+
+
+def invite_with_attributes_of(one: object) -> Invite:
+    return Invite._make(_values_of(one))
 
 
 def invite_of(row: Row[Any]) -> Invite:
-    return Invite(*tuple(row))
+    return Invite._make(row)

@@ -4,7 +4,6 @@ Every part takes the larger of two values in a fixed order, so the result does n
 often. A redeemed, revoked or expired invite stays closed because `active` is the lowest status of all.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from gateway_store.errors import ImmutableFieldError, StoredRowError
@@ -46,8 +45,7 @@ def merge(stored: Invite, incoming: Invite) -> Invite:
         raise StoredRowError(
             f"invite {stored.id} has a value of the wrong type at the gateway; correct that row by hand"
         ) from None
-    return replace(
-        rest,
+    return rest._replace(
         **_immutable(stored, incoming),
         status=max(stored, incoming, key=_rank).status,
         use_count=redemption.use_count,
@@ -61,7 +59,7 @@ def at_least(incoming: Invite, status: str, use_count: int) -> Invite:
     """``incoming``, no more open than it was when its row was deleted."""
     if RANK.get(status, 0) > _rank(incoming) or use_count > incoming.use_count:
         kept = max(status, incoming.status, key=lambda one: RANK.get(one, 0))
-        return replace(incoming, status=kept, use_count=max(use_count, incoming.use_count))
+        return incoming._replace(status=kept, use_count=max(use_count, incoming.use_count))
     return incoming
 
 

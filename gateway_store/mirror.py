@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from gateway_store.contacts import contacts_to_refer
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
-from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite, values_of
+from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import closed_before, invites_to_merge
@@ -145,7 +145,7 @@ def _mirror(
 
 def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
     known = stored.get(incoming.id)
-    return incoming if known is None else replace(incoming, created_at=known.created_at)
+    return incoming if known is None else incoming._replace(created_at=known.created_at)
 
 
 def _parsed(payload: Payload) -> Parsed:
@@ -172,13 +172,13 @@ def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite
 
 def _write(connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
     # By id, so that of two that add the same rows one waits for the other, and never each for each.
-    new = [values_of(current[id_]) for id_ in sorted(current) if id_ not in stored]
+    new = [current[id_] for id_ in sorted(current) if id_ not in stored]
     changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
     # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
     # whose contact is gone.
     moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
     _INSERT.run(connection, new)
-    _UPDATE.run(connection, [values_of(invite) for invite in changed])
+    _UPDATE.run(connection, changed)
     _MOVE.run(connection, [(invite.id, invite.contact_id) for invite in moved])
 
 
@@ -189,7 +189,7 @@ def _close_again(
     nobody can add and delete such a row unseen."""
     added = [id_ for id_ in current if id_ not in stored]
     closed = {id_: at_least(current[id_], *was) for id_, was in closed_before(connection, added).items()}
-    _UPDATE.run(connection, [values_of(invite) for invite in closed.values()])
+    _UPDATE.run(connection, list(closed.values()))
     return closed
 
 

@@ -4,29 +4,21 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError
-from gateway_store.invite import Invite, values_of
+from gateway_store.invite import Invite, invite_with_attributes_of
 
 LARGEST_INTEGER = 2**53 - 1
-
-
-def _whole_number(value: object) -> object:
-    """JSON has one kind of number: 1.0 is the integer 1. ``true`` is none."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
 
 
 # A NUL cannot be stored by PostgreSQL; a lone surrogate is no text, and pydantic's own check for str refuses it.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Id = Annotated[Text, Field(min_length=1)]
-# The bounds stand before the function: behind it, pydantic checks them in Python.
-Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
-MaxUses = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
-UseCount = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), BeforeValidator(_whole_number)]
+Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+MaxUses = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+UseCount = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 
 
 class InvitePayload(BaseModel):
@@ -62,7 +54,7 @@ class InvitePayload(BaseModel):
     updated_at: Integer
 
     def invite(self) -> Invite:
-        return Invite(*values_of(self))
+        return invite_with_attributes_of(self)
 
 
 def check_params(params: object) -> InvitePayload:
@@ -83,7 +75,7 @@ def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
             return payload.invite()
         if isinstance(payload, str):
             return InvitePayload.model_validate(_loads(payload)).invite()
-        return InvitePayload.model_validate(payload, by_alias=True, by_name=True).invite()
+        return InvitePayload.model_validate(_with_integers(payload), by_alias=True, by_name=True).invite()
     except ValidationError as error:
         raise InvalidPayloadError(_issues(error)) from None
 
@@ -94,6 +86,21 @@ def _loads(payload: str) -> Any:
     except (ValueError, RecursionError) as error:
         kind = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
+
+
+def json_number(digits: str) -> int | float:
+    """JSON has one kind of number: 1.0 and 1e3 are integers."""
+    return _as_integer(float(digits))
+
+
+def _with_integers(given: object) -> object:
+    if not isinstance(given, Mapping):
+        return given
+    return {key: _as_integer(value) if isinstance(value, float) else value for key, value in given.items()}
+
+
+def _as_integer(value: float) -> int | float:
+    return int(value) if abs(value) <= LARGEST_INTEGER and value.is_integer() else value
 
 
 def refuse_constant(name: str) -> Any:
@@ -107,7 +114,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(parse_float=json_number, parse_constant=refuse_constant, object_pairs_hook=_object)
 
 
 def _issues(error: ValidationError) -> list[dict[str, Any]]:

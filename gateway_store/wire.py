@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import ContactMissingError, ImmutableFieldError, InvalidPayloadError, MirrorRefusedError
-from gateway_store.payload import InvitePayload, check_params, refuse_constant
+from gateway_store.payload import InvitePayload, check_params, json_number, refuse_constant
 
 METHOD = "mirror_invite_create"
 UNKNOWN_ID = "unknown"
@@ -96,5 +96,5 @@ def _number(digits: str) -> int | float:
 
 
 # Made once: with any option, json.loads and json.dumps make theirs anew at each call.
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=_number)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=_number, parse_float=json_number)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

@@ -1,7 +1,7 @@
 """The message and the words about it that are stored; the strings here are the contract of ``outbox_messages``."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 from zlib import crc32
 
 SHARDS = 64
@@ -22,8 +22,7 @@ class Origin(StrEnum):
     REPLAY = "replay"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One row to deliver. ``payload`` is JSON text: the whole row after the change, never a delta."""
 
     seq: int
@@ -31,7 +30,7 @@ class Message:
     key: str
     version: int
     shard: int
-    payload: str = field(repr=False)
+    payload: str
     origin: str
     enqueued_at: int
     state: str
@@ -39,6 +38,9 @@ class Message:
     last_error: str | None
     newer_dead_seq: int | None
     """A dead message of the same key with a higher version: delivering this one would mirror an outdated state."""
+
+    def __repr__(self) -> str:
+        return f"Message(seq={self.seq}, topic={self.topic!r}, key={self.key!r}, version={self.version})"
 
 
 def shard_of(key: str) -> int:

@@ -3,7 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Engine
@@ -23,6 +23,8 @@ from relay.settings import Settings
 RETRIES_PART = 4
 MAX_BATCH_BYTES = 8 * 2**20
 DEADLY_AFTER = 5
+# Of a larger batch the log names the first and the last message: a line of 20 KB costs more than settling one.
+NAMED_AT_MOST = 20
 _CRASHES = "relays in a row stopped while delivering it: {}"
 _COUNTED_CRASHES = re.compile(re.escape(_CRASHES.format("")) + "([0-9]+)")
 
@@ -146,7 +148,7 @@ def _crashes(message: Message) -> int:
 
 
 def _counted(message: Message) -> Message:
-    return replace(message, attempts=message.attempts + 1, last_error=_CRASHES.format(_crashes(message) + 1))
+    return message._replace(attempts=message.attempts + 1, last_error=_CRASHES.format(_crashes(message) + 1))
 
 
 def _any_unreachable(settled: Iterable[Settled]) -> bool:
@@ -164,9 +166,11 @@ def _newest_of_each_key(messages: Iterable[Message]) -> list[Message]:
 
 
 def _log(settled: Sequence[Settled]) -> None:
-    delivered = [one.message.key for one in settled if one.verdict.outcome is Outcome.DELIVERED]
-    if delivered:
-        log.info("delivered", count=len(delivered), invites=delivered)
+    delivered = [one.message for one in settled if one.verdict.outcome is Outcome.DELIVERED]
+    if len(delivered) > NAMED_AT_MOST:
+        log.info("delivered", count=len(delivered), seqs=(delivered[0].seq, delivered[-1].seq))
+    elif delivered:
+        log.info("delivered", count=len(delivered), invites=[message.key for message in delivered])
     for one in settled:
         if one.verdict.outcome not in (Outcome.DELIVERED, Outcome.UNREACHABLE):
             log.warning(

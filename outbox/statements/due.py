@@ -37,7 +37,7 @@ def _due(order: str, *conditions: str) -> TextClause:
     ]
     return text(
         f"""
-        SELECT {", ".join(Message.__slots__)} FROM (
+        SELECT {", ".join(Message._fields)} FROM (
             SELECT due.*, sum(length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - length(payload) AS before
             FROM (SELECT * FROM ({" UNION ALL ".join(parts)}) AS parts LIMIT :limit) AS due
         ) AS counted WHERE before < :max_bytes ORDER BY part, {order}
@@ -78,8 +78,8 @@ def pending(
     Those of a ``seq`` below ``live_from`` or ``replay_from`` are passed over.
     """
     given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes}
-    rows = connection.execute(_PENDING, given | {"live_from": live_from, "replay_from": replay_from})
-    return [Message(*row) for row in rows]
+    rows = connection.execute(_PENDING, given | {"live_from": live_from, "replay_from": replay_from}).all()
+    return [Message._make(row) for row in rows]
 
 
 def under_way(connection: Connection) -> tuple[int, int, int]:
@@ -99,13 +99,13 @@ def retries_due(
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
     given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes, "now": now, "too_far": too_far}
-    return [Message(*row) for row in connection.execute(_RETRIES_DUE, given)]
+    return [Message._make(row) for row in connection.execute(_RETRIES_DUE, given).all()]
 
 
 def one_unsettled(connection: Connection, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
     row = connection.execute(_ONE_UNSETTLED, {"seq": seq}).one_or_none()
-    return None if row is None else Message(*row)
+    return None if row is None else Message._make(row)
 
 
 _ANYTHING_DUE = text(

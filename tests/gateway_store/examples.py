@@ -58,7 +58,7 @@ def invite(**given: Any) -> Invite:
     return Invite(**(_ROW | given))
 
 
-_ROW: dict[str, Any] = dict(zip(Invite.__dataclass_fields__, RECORDED.values(), strict=True))
+_ROW: dict[str, Any] = dict(zip(Invite._fields, RECORDED.values(), strict=True))
 
 
 def deliver(engine: Engine, params: dict[str, Any]) -> MirrorOutcome:

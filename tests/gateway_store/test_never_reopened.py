@@ -111,8 +111,7 @@ def test_states_that_contradict_each_other_still_never_step_back(shared: Engine,
     invite_id = next(FRESH_IDS)
     before = (0, 0)
     for row in rows:
-        values = [getattr(row, name) for name in row.__slots__]
-        state = dict(zip(RECORDED, values, strict=True)) | {"id": invite_id}
+        state = dict(zip(RECORDED, row, strict=True)) | {"id": invite_id}
         whole = state | {"tokenHash": RECORDED["tokenHash"], "inviteCodeHash": None}
         deliver(shared, whole | {"voiceCodeHash": None, "voiceCodeDigits": None})
         after = _progress(shared, invite_id)
