@@ -1,18 +1,25 @@
 """What is to be delivered now: the messages that a relay reads, and whether there are any."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import Connection, TextClause, bindparam, text
+from sqlalchemy import Connection, Row, text
 
 from outbox.message import Message
 
 _MESSAGE = """
-    m.seq, m.topic, m.key, m.version, m.shard, m.payload, m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
+    m.seq, m.topic, m.key, m.version, m.shard, {payload} AS payload, m.origin, m.enqueued_at, m.state, m.attempts,
+    m.last_error,
     (SELECT n.seq FROM outbox_messages AS n
      WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'dead'
        AND n.state IN ('pending', 'retrying', 'dead')
      ORDER BY n.version DESC LIMIT 1) AS newer_dead_seq
 """
+_WITH_PAYLOAD = _MESSAGE.format(payload="m.payload")
+# A large payload is left out, and read by itself only if its batch has room for it.
+_WITH_SHORT_PAYLOAD = _MESSAGE.format(payload="CASE WHEN length(m.payload) <= :short THEN m.payload END")
+_PAYLOAD = text("SELECT payload FROM outbox_messages WHERE seq = :seq")
 # An older message of a key waits until the newest is settled: it would mirror a state known to be old.
 _NEWEST_OF_ITS_KEY = """
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
@@ -21,36 +28,59 @@ _NEWEST_OF_ITS_KEY = """
 """
 
 
-def _due(order: str, *conditions: str) -> TextClause:
+class _Due:
     """Messages that meet one of the conditions, those of the first before those of the second, each in ``order``.
 
-    At most ``:limit``, and no more once their payloads have ``:max_bytes``.
+    SQLite asks for one after the other, and only while there is room; PostgreSQL for all at once, for each question
+    is a round trip.
     """
-    parts = [
-        f"""
-        SELECT * FROM (
-            SELECT {number} AS part, {_MESSAGE}, m.available_at FROM outbox_messages AS m
-            WHERE {condition} AND m.shard IN :shards AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
-        ) AS part_{number}
-        """  # noqa: S608 - constants
-        for number, condition in enumerate(conditions)
-    ]
-    return text(
-        f"""
-        SELECT {", ".join(Message._fields)} FROM (
-            SELECT due.*, sum(length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - length(payload) AS before
-            FROM (SELECT * FROM ({" UNION ALL ".join(parts)}) AS parts LIMIT :limit) AS due
-        ) AS counted WHERE before < :max_bytes ORDER BY part, {order}
-        """  # noqa: S608 - constants
-    ).bindparams(bindparam("shards", expanding=True))
+
+    def __init__(self, order: str, *conditions: str) -> None:
+        parts = [
+            f"""
+            SELECT {_WITH_SHORT_PAYLOAD}, m.available_at, {number} AS part FROM outbox_messages AS m
+            WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
+            """  # noqa: S608 - constants
+            for number, condition in enumerate(conditions)
+        ]
+        self._one_by_one = [text(part.format(among="IN (SELECT value FROM json_each(:shards))")) for part in parts]
+        together = " UNION ALL ".join(f"SELECT * FROM ({part}) AS of_one" for part in parts)  # noqa: S608
+        self._together = text(f"{together} ORDER BY part, {order}".format(among="= ANY(:shards)"))
+
+    def read(
+        self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, **given: int
+    ) -> list[Message]:
+        """At most ``limit``, and no more once their payloads have ``max_bytes``."""
+        found: list[Message] = []
+        size = 0
+        for row in self._rows(connection, list(shards), found, limit, given | {"short": max_bytes // limit}):
+            if len(found) == limit or size >= max_bytes:
+                break
+            message = Message._make(row[:-2])
+            if message.payload is None:
+                message = message._replace(payload=connection.execute(_PAYLOAD, {"seq": message.seq}).scalar_one())
+            size += len(message.payload)
+            found.append(message)
+        return found
+
+    def _rows(
+        self, connection: Connection, shards: list[int], found: list[Message], limit: int, given: dict[str, int]
+    ) -> Iterator[Row[Any]]:
+        if connection.dialect.name != "sqlite":
+            yield from connection.execute(self._together, {"shards": shards, "limit": limit, **given}).all()
+            return
+        encoded = json.dumps(shards)
+        for part in self._one_by_one:
+            left = limit - len(found)
+            yield from connection.execute(part, {"shards": encoded, "limit": left, **given}).all()
 
 
-_PENDING = _due(
+_PENDING = _Due(
     "seq",
     "m.state = 'pending' AND m.origin = 'live' AND m.seq >= :live_from",
     "m.state = 'pending' AND m.origin = 'replay' AND m.seq >= :replay_from",
 )
-_RETRIES_DUE = _due(
+_RETRIES_DUE = _Due(
     "available_at, seq",
     "m.state = 'retrying' AND m.available_at <= :now",
     "m.state = 'retrying' AND m.available_at > :too_far",
@@ -58,7 +88,7 @@ _RETRIES_DUE = _due(
 
 _ONE_UNSETTLED = text(
     f"""
-    SELECT {_MESSAGE} FROM outbox_messages AS m
+    SELECT {_WITH_PAYLOAD} FROM outbox_messages AS m
     WHERE m.seq = :seq AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
     """  # noqa: S608 - constants above
 )
@@ -77,9 +107,7 @@ def pending(
 
     Those of a ``seq`` below ``live_from`` or ``replay_from`` are passed over.
     """
-    given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes}
-    rows = connection.execute(_PENDING, given | {"live_from": live_from, "replay_from": replay_from}).all()
-    return [Message._make(row) for row in rows]
+    return _PENDING.read(connection, shards, limit, max_bytes, live_from=live_from, replay_from=replay_from)
 
 
 def under_way(connection: Connection) -> tuple[int, int, int]:
@@ -98,8 +126,7 @@ def retries_due(
     connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, *, now: int, too_far: int
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
-    given = {"shards": list(shards), "limit": limit, "max_bytes": max_bytes, "now": now, "too_far": too_far}
-    return [Message._make(row) for row in connection.execute(_RETRIES_DUE, given).all()]
+    return _RETRIES_DUE.read(connection, shards, limit, max_bytes, now=now, too_far=too_far)
 
 
 def one_unsettled(connection: Connection, seq: int) -> Message | None:
