@@ -1,11 +1,11 @@
 """What becomes of a message: added, settled, counted, made pending again, deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from outbox.rows import ForEachRow
+from outbox.rows import ForEachRow, ForKeys
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -37,8 +37,35 @@ def notify(connection: Connection) -> None:
     connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
 
+_DELIVERED = {
+    "seq": "bigint",
+    "topic": "text",
+    "key": "text",
+    "version": "bigint",
+    "enqueued_at": "bigint",
+    "attempts": "bigint",
+    "now": "bigint",
+}
 # Settled by version and time too: in a database restored from a copy, a ``seq`` may have been given to another message.
 _MARK_DELIVERED = ForEachRow(
+    """
+    UPDATE outbox_messages AS m SET state = 'delivered', attempts = {attempts}, settled_at = {now}
+    WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
+      AND m.topic = {topic} AND m.key = {key} AND m.state IN ('pending', 'retrying')
+    """,
+    _DELIVERED,
+)
+_OPEN = ForKeys(
+    """
+    SELECT seq, key, version FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND state IN ('pending', 'retrying', 'dead')
+    """
+)
+_MARK_SUPERSEDED = ForEachRow(
+    "UPDATE outbox_messages SET state = 'superseded', settled_at = {now} WHERE seq = {seq}",
+    {"seq": "bigint", "now": "bigint"},
+)
+_MARK_DELIVERED_AND_SUPERSEDED = ForEachRow(
     """
     UPDATE outbox_messages AS m
     SET state = CASE WHEN m.seq = {seq} THEN 'delivered' ELSE 'superseded' END,
@@ -48,15 +75,7 @@ _MARK_DELIVERED = ForEachRow(
     WHERE m.topic = {topic} AND m.key = {key} AND m.version <= {version} AND m.state IN ('pending', 'retrying', 'dead')
       AND (m.seq <> {seq} OR (m.version = {version} AND m.enqueued_at = {enqueued_at} AND m.state <> 'dead'))
     """,
-    {
-        "seq": "bigint",
-        "topic": "text",
-        "key": "text",
-        "version": "bigint",
-        "enqueued_at": "bigint",
-        "attempts": "bigint",
-        "now": "bigint",
-    },
+    _DELIVERED,
 )
 _MARK_RETRYING = ForEachRow(
     """
@@ -83,7 +102,24 @@ _MARK_DEAD = ForEachRow(
 def mark_delivered(connection: Connection, rows: Rows) -> None:
     """(seq, topic, key, version, enqueued_at, attempts, now). Every other message of the key, unsettled or dead, that
     is not newer becomes superseded. By version: a later ``seq`` may hold an older state."""
+    if connection.dialect.name != "sqlite":
+        _MARK_DELIVERED_AND_SUPERSEDED.run(connection, rows)
+        return
+    # SQLite updates a row found by its seq in one pass, and hardly ever is there another to be superseded.
     _MARK_DELIVERED.run(connection, rows)
+    for topic in {row[1] for row in rows}:
+        settled = {key: (seq, version, now) for seq, of, key, version, _, _, now in rows if of == topic}
+        _supersede(connection, settled, _OPEN.run(connection, settled, topic))
+
+
+def _supersede(connection: Connection, settled: Mapping[str, tuple[int, int, int]], others: Iterable[Row[Any]]) -> None:
+    """``settled``: by key, (seq, version, now) of what was delivered."""
+    old = []
+    for other in others:
+        seq, version, now = settled[other.key]
+        if other.seq != seq and other.version <= version:
+            old.append((other.seq, now))
+    _MARK_SUPERSEDED.run(connection, old)
 
 
 def mark_retrying(connection: Connection, rows: Rows) -> None:

@@ -11,10 +11,12 @@ from outbox.message import Message
 _MESSAGE = """
     m.seq, m.topic, m.key, m.version, m.shard, {payload} AS payload, m.origin, m.enqueued_at, m.state, m.attempts,
     m.last_error,
-    (SELECT n.seq FROM outbox_messages AS n
-     WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'dead'
-       AND n.state IN ('pending', 'retrying', 'dead')
-     ORDER BY n.version DESC LIMIT 1) AS newer_dead_seq
+    CASE WHEN EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') THEN
+        (SELECT n.seq FROM outbox_messages AS n
+         WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'dead'
+           AND n.state IN ('pending', 'retrying', 'dead')
+         ORDER BY n.version DESC LIMIT 1)
+    END AS newer_dead_seq
 """
 _WITH_PAYLOAD = _MESSAGE.format(payload="m.payload")
 # A large payload is left out, and read by itself only if its batch has room for it.
@@ -75,10 +77,12 @@ class _Due:
             yield from connection.execute(part, {"shards": encoded, "limit": left, **given}).all()
 
 
+# No equality on the origin: PostgreSQL would then take the primary key's order for good enough, and walk over all that
+# was settled.
 _PENDING = _Due(
-    "seq",
-    "m.state = 'pending' AND m.origin = 'live' AND m.seq >= :live_from",
-    "m.state = 'pending' AND m.origin = 'replay' AND m.seq >= :replay_from",
+    "origin, seq",
+    "m.state = 'pending' AND (m.origin, m.seq) >= ('live', :live_from) AND m.origin <= 'live'",
+    "m.state = 'pending' AND (m.origin, m.seq) >= ('replay', :replay_from) AND m.origin <= 'replay'",
 )
 _RETRIES_DUE = _Due(
     "available_at, seq",

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from outbox import statements, writing
+from outbox.statements import change
 from tests.outbox.conftest import TOPIC, Outbox
 
 SHARDS = range(64)
@@ -18,7 +19,8 @@ QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
         lambda c: statements.retries_due(c, SHARDS, 100, 10**6, now=5, too_far=50),
     ),
     "anything_due": ("ix_outbox_pending", lambda c: statements.anything_due(c, 5, 50)),
-    "mark_delivered": ("ix_outbox_key", lambda c: statements.mark_delivered(c, [(1, TOPIC, "k", 1, 1, 0, 1)])),
+    "mark_delivered": ("INTEGER PRIMARY KEY", lambda c: statements.mark_delivered(c, [(1, TOPIC, "k", 1, 1, 0, 1)])),
+    "supersede": ("ix_outbox_key", lambda c: change._OPEN.run(c, ["k"], TOPIC)),
     "mark_retrying": ("INTEGER PRIMARY KEY", lambda c: statements.mark_retrying(c, [(1, 1, 1, 1, "no", 1)])),
     "mark_dead": ("INTEGER PRIMARY KEY", lambda c: statements.mark_dead(c, [(1, 1, 1, 1, "no", 1)])),
     "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, 5, 10)),
