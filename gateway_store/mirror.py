@@ -28,6 +28,8 @@ Parsed = Invite | MirrorRefusedError
 # Bounds what one transaction holds, and how long it holds it.
 MAX_BATCH = 1_000
 TRIES = 3
+# For a connection that mirrors: tokens and codes are random, and so are the pages of their indexes that it changes.
+CACHE_MIB = 12
 # PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
 _RAISED, _TOO_LONG = "P0", "54000"
 

@@ -26,6 +26,7 @@ def open_engine(
     max_unsettled: int | None = None,
     notify: bool = True,
     module: ModuleType | None = None,
+    cache_mib: int | None = None,
 ) -> Engine:
     """An engine on which every transaction is a writing one unless `reading` says otherwise.
 
@@ -37,7 +38,7 @@ def open_engine(
     ``create=False`` a missing file raises `DatabaseMissingError` when a connection is made. ``module`` is the driver:
     `pysqlite3` where it is installed, unless given. A process must use one driver only for one file: the locks of two
     do not see each other, and commits can be lost. Pass ``sqlite3`` in a process that opens the same file through
-    aiosqlite or by itself.
+    aiosqlite or by itself. ``cache_mib`` is what each connection keeps in memory, about 2 unless given.
 
     PostgreSQL: READ COMMITTED, whatever the server's default; nothing is kept in the session, so a transaction-mode
     pooler may stand between. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.
@@ -55,7 +56,7 @@ def open_engine(
                 connect_args={"timeout": busy_timeout},
                 execution_options=options,
             )
-            configure_engine(engine, create=create)
+            _configure_sqlite(engine, create=create, relay=relay, cache_mib=cache_mib)
         case "postgresql" if url.drivername == postgresql.DRIVER:
             engine = create_engine(
                 url,
@@ -86,11 +87,15 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     # An error of a failed statement would show the hashes that it was given.
     engine.hide_parameters = True
     if engine.dialect.name == "sqlite":
-        sqlite.set_up(engine, create=create)
-        # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
-        _begin_with(engine, "BEGIN IMMEDIATE", "BEGIN DEFERRED")
+        _configure_sqlite(engine, create=create)
     else:
         postgresql.hide_rows(engine)
+
+
+def _configure_sqlite(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int | None = None) -> None:
+    sqlite.set_up(engine, create=create, relay=relay, cache_mib=cache_mib)
+    # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
+    _begin_with(engine, "BEGIN IMMEDIATE", "BEGIN DEFERRED")
 
 
 @contextmanager

@@ -1,17 +1,16 @@
 """Runs a package's Alembic scripts in ONE transaction: killed at any moment, a database is as before or upgraded."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 
 from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
 from outbox.sqlite import make_private, sqlite_path
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 
 class Scripts(NamedTuple):
@@ -62,6 +61,12 @@ def run_migrations(engine: Engine, *parts: Scripts) -> None:
 
 
 def _run(connection: Connection, part: Scripts) -> None:
+    # Imported here: a relay upgrades nothing, and would carry it along in 10 MB.
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
     directory = ScriptDirectory(str(part.folder))
     if _at_head(connection, directory, part.version_table):
         return
@@ -78,7 +83,7 @@ def _run(connection: Connection, part: Scripts) -> None:
             ) from error
 
 
-def _at_head(connection: Connection, directory: ScriptDirectory, version_table: str) -> bool:
+def _at_head(connection: Connection, directory: "ScriptDirectory", version_table: str) -> bool:
     if not inspect(connection).has_table(version_table):
         return False
     found = connection.execute(text(f"SELECT version_num FROM {version_table}")).scalars().all()  # noqa: S608 - a constant

@@ -19,10 +19,16 @@ from outbox.errors import DatabaseMissingError
 
 FIRST_SQLITE_WITHOUT_WAL_BUG = (3, 51, 3)
 
+# How long the log may grow, in pages, before a commit also copies it into the database. A relay's commits come in
+# heaps, and change the same pages again and again; the daemon, whose caller waits for its commit, leaves it to a relay
+# where there is one.
+LOG_PAGES = 16_000
+LOG_PAGES_OF_RELAY = 8_000
+
 _TEXT = partial(str, encoding="utf-8", errors="replace")
 
 
-def set_up(engine: Engine, *, create: bool) -> None:
+def set_up(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int | None = None) -> None:
     """Call it before the engine's first connection."""
     path = sqlite_path(engine)
 
@@ -44,6 +50,9 @@ def set_up(engine: Engine, *, create: bool) -> None:
             _use_wal(cursor)
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_OF_RELAY if relay else LOG_PAGES}")
+            if cache_mib is not None:
+                cursor.execute(f"PRAGMA cache_size={-1024 * cache_mib}")
         finally:
             cursor.close()
         # Only now is it known to be a database, and not whatever a mistyped URL names.

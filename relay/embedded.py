@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from gateway_store import ContactMissingError, MirrorRefusedError
+from gateway_store.mirror import CACHE_MIB
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import takes_writes, writing, writing_in_place
 from outbox.redact import reason_of
@@ -17,7 +18,7 @@ class EmbeddedGateway:
     """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
-        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True)
+        self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
         self._appliers = appliers
 
     def deliver(self, messages: Sequence[Message]) -> list[Verdict]:

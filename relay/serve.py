@@ -5,6 +5,7 @@ import signal
 import structlog
 
 from gateway_store.listening import ListenError, SocketFile
+from gateway_store.mirror import CACHE_MIB
 from gateway_store.server import Server
 from outbox import SchemaRefusedError, open_engine
 from relay.errors import UnreachableError
@@ -25,7 +26,7 @@ def serve_gateway(listen: str, db: str) -> None:
     path = socket_path(listen, "--listen")
     check_url(db, "--db")
     # Never created by a request: where somebody removed it, an empty one would look like a gateway without contacts.
-    engine = open_engine(db, create=False, busy_timeout=BUSY_SECONDS)
+    engine = open_engine(db, create=False, busy_timeout=BUSY_SECONDS, relay=True, cache_mib=CACHE_MIB)
     try:
         # Bound first: a second server must not touch the store of one that runs.
         file = SocketFile(path)
