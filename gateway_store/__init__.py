@@ -13,7 +13,7 @@ from gateway_store.errors import (
 )
 from gateway_store.invite import Invite, Status
 from gateway_store.migrate import upgrade
-from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_batch, mirror_create
+from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
 from gateway_store.payload import InvitePayload
 from gateway_store.read import get_invite
 
@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "StoredRowError",
     "get_invite",
+    "mirror_and_commit",
     "mirror_batch",
     "mirror_create",
     "upgrade",

@@ -1,4 +1,4 @@
-"""Mirroring: merging invites into the gateway's table, one or many in the caller's transaction.
+"""Mirroring: merging invites into the gateway's table, in the caller's transaction or in one of its own.
 
 Nobody may write between the merge's read and its write. SQLite: the caller's transaction must hold the write lock from
 its start, as every one on an engine of ``outbox.open_engine`` does. PostgreSQL: what is read is locked.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,7 @@ from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import closed_before, invites_to_merge
+from outbox.engine import writing_in_place
 from outbox.redact import reason_of
 from outbox.rows import ForEachRow
 
@@ -70,6 +71,26 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
     return result
 
 
+def mirror_and_commit(
+    engine: Engine, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
+) -> list[MirrorOutcome | MirrorRefusedError]:
+    """`mirror_batch` in a transaction of its own: durable when it returns.
+
+    Raises what SQLAlchemy raises where the database cannot work, and `outbox.DatabaseMissingError`; a COMMIT that
+    raises may still have succeeded.
+    """
+    parsed = _parsed_batch(payloads)
+    try:
+        # Without a savepoint, for which SQLite keeps a copy of every page that the batch changes.
+        with writing_in_place(engine) as connection:
+            return _mirror(connection, parsed, first_created_at_wins)
+    except (DBAPIError, OverflowError) as error:
+        if not _is_of_a_row(error):
+            raise
+    with writing_in_place(engine) as connection:
+        return _mirror_one_by_one(connection, parsed, first_created_at_wins)
+
+
 def mirror_batch(
     connection: Connection, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
 ) -> list[MirrorOutcome | MirrorRefusedError]:
@@ -78,9 +99,7 @@ def mirror_batch(
     One that is refused fails alone. The rest is applied when the caller commits, and only then. At most 1,000 at once.
     With ``first_created_at_wins`` another ``created_at`` is passed over instead of refused, as the real gateway does.
     """
-    if len(payloads) > MAX_BATCH:
-        raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
-    parsed = [_parsed(payload) for payload in payloads]
+    parsed = _parsed_batch(payloads)
     try:
         with connection.begin_nested():
             return _mirror(connection, parsed, first_created_at_wins)
@@ -148,6 +167,12 @@ def _mirror(
 def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
     known = stored.get(incoming.id)
     return incoming if known is None else incoming._replace(created_at=known.created_at)
+
+
+def _parsed_batch(payloads: Sequence[Payload]) -> list[Parsed]:
+    if len(payloads) > MAX_BATCH:
+        raise ValueError(f"a batch may hold {MAX_BATCH} invites, got {len(payloads)}")
+    return [_parsed(payload) for payload in payloads]
 
 
 def _parsed(payload: Payload) -> Parsed:

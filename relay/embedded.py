@@ -1,14 +1,13 @@
-"""The gateway's database opened by the relay itself: one transaction a batch, durable when it returns."""
+"""The gateway's database opened by the relay itself."""
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from gateway_store import ContactMissingError, MirrorRefusedError
 from gateway_store.mirror import CACHE_MIB
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
-from outbox.engine import takes_writes, writing, writing_in_place
+from outbox.engine import takes_writes, writing
 from outbox.redact import reason_of
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
@@ -23,8 +22,7 @@ class EmbeddedGateway:
 
     def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
         try:
-            with writing_in_place(self._engine) as connection:
-                return self._apply(connection, messages)
+            return self._apply(messages)
         except DatabaseMissingError as error:
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
@@ -44,7 +42,7 @@ class EmbeddedGateway:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _apply(self, connection: Connection, messages: Sequence[Message]) -> list[Verdict]:
+    def _apply(self, messages: Sequence[Message]) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
         for topic in dict.fromkeys(message.topic for message in messages):
             of_topic = [message for message in messages if message.topic == topic]
@@ -52,13 +50,13 @@ class EmbeddedGateway:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
                 verdicts |= {message.seq: refusal for message in of_topic}
                 continue
-            results = self._appliers[topic](connection, [message.payload for message in of_topic])
+            results = self._appliers[topic](self._engine, [message.payload for message in of_topic])
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
 
 
 def _is_of_the_database(error: DBAPIError) -> bool:
-    """Whether it is the database that cannot work now, whatever the message. `mirror_batch` takes care of the rows."""
+    """Whether it is the database that cannot work now, whatever the message; `Topic.apply` takes care of the rows."""
     if isinstance(error, OperationalError):
         return True
     if isinstance(error, InternalError | ProgrammingError):

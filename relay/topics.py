@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 Values = tuple[str | int | None, ...]
-Apply = Callable[[Connection, Sequence[str]], Sequence[object]]
+Apply = Callable[[Engine, Sequence[str]], Sequence[object]]
+"""Durable when it returns; an outcome or a refusal for each payload."""
 
 
 class Rows(Protocol):
@@ -69,7 +70,7 @@ class Topic:
 INVITES = Topic(
     name=assistant_store.mirror.TOPIC,
     columns=assistant_store.invite.COLUMNS,
-    apply=gateway_store.mirror.mirror_batch,
+    apply=gateway_store.mirror.mirror_and_commit,
     source=Side(assistant_store.read.rows_by_id, assistant_store.read.rows_of),
     mirror=Side(gateway_store.read.rows_by_id, gateway_store.read.rows_of),
     known_references=gateway_store.contacts.known_contacts,
