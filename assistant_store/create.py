@@ -6,18 +6,15 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import InvalidInviteError
-from assistant_store.invite import COLUMNS, TABLE, TYPES, Invite, Status, values_of
+from assistant_store.invite import COLUMNS, TABLE, Invite, Status, values_of
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import LARGEST_INTEGER, checked_request
 from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
 from outbox.clock import now_ms
 from outbox.enqueue import with_its_message
-from outbox.rows import ForEachRow
+from outbox.rows import Insert
 
-_INSERT = ForEachRow(
-    f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}",
-    TYPES,
-)
+_INSERT = Insert(TABLE, COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

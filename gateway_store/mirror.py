@@ -21,7 +21,7 @@ from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import closed_before, invites_to_merge
 from outbox.engine import writing_in_place
 from outbox.redact import reason_of
-from outbox.rows import ForEachRow
+from outbox.rows import ForEachRow, Insert
 
 Payload = str | Mapping[str, Any] | InvitePayload
 Parsed = Invite | MirrorRefusedError
@@ -35,7 +35,7 @@ CACHE_MIB = 12
 _RAISED, _TOO_LONG = "P0", "54000"
 
 _CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
-_INSERT = ForEachRow(f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) {{values}}", TYPES)
+_INSERT = Insert(TABLE, COLUMNS)
 _UPDATE = ForEachRow(
     f"UPDATE {TABLE} AS i SET {_CHANGES} {{from_rows}} WHERE i.id = {{id}}",  # noqa: S608 - names of our own
     TYPES,

@@ -1,10 +1,11 @@
 """PostgreSQL set up as the promises need: our own BEGIN, in one round trip, and nothing kept in the session."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 DRIVER = "postgresql+psycopg"
@@ -79,11 +80,31 @@ def hide_rows(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def shorten(context: ExceptionContext) -> None:
         told, shown = context.original_exception, context.sqlalchemy_exception
-        first = getattr(getattr(told, "diag", None), "message_primary", None)
+        first = _first_line(told)
         if first is not None:
             if shown is not None:
                 shown.args = (str(shown.args[0]).replace(str(told), first), *shown.args[1:])
             told.args = (first,)
+
+
+def _first_line(told: BaseException) -> str | None:
+    return getattr(getattr(told, "diag", None), "message_primary", None)
+
+
+def copy_rows(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """``COPY ... FROM STDIN`` in the caller's transaction; raises what a statement of SQLAlchemy's would raise."""
+    # Imported here: the driver is an extra.
+    import psycopg
+
+    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        error.args = (_first_line(error) or str(error),)
+        raised = DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True, dialect=connection.dialect)
+        raise raised from error
 
 
 def begin_reading(relay: bool) -> str:

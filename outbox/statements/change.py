@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from outbox.rows import ForEachRow, ForKeys
+from outbox.rows import ForEachRow, ForKeys, Insert
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -13,18 +13,7 @@ _REFUSED = {"seq": "bigint", "version": "bigint", "enqueued_at": "bigint", "atte
 
 CHANNEL = "outbox_messages"
 
-_INSERT = ForEachRow(
-    "INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at) {values}",
-    {
-        "topic": "text",
-        "key": "text",
-        "version": "bigint",
-        "shard": "bigint",
-        "payload": "text",
-        "origin": "text",
-        "enqueued_at": "bigint",
-    },
-)
+_INSERT = Insert("outbox_messages", ("topic", "key", "version", "shard", "payload", "origin", "enqueued_at"))
 
 
 def insert_messages(connection: Connection, rows: Rows) -> None:

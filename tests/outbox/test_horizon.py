@@ -115,6 +115,9 @@ def test_a_dead_letter_made_pending_again_far_behind_is_found_by_the_next_whole_
     for number in range(5):
         box.put(f"k{number}")
     settle_all(box, at)
+    # A transaction in any database of the server may hold it up for a while.
+    while at._begin[Origin.LIVE] <= old:
+        read(box, at)
     box.change(old, state="pending", settled_at=None)
     assert read(box, at) == []
 
