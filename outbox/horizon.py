@@ -35,6 +35,7 @@ class Horizon:
         self._given_out = 0
         self._awaited: tuple[int, int] | None = None
         self._final = 0
+        self._replays = False
 
     def pending(self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> list[Message]:
         """`statements.pending`, begun at the horizon."""
@@ -51,8 +52,10 @@ class Horizon:
             limit,
             max_bytes,
             live_from=self._begin[Origin.LIVE],
-            replay_from=self._begin[Origin.REPLAY],
+            # One question is enough for both kinds until there is more than one to pass over.
+            replay_from=self._begin[Origin.REPLAY] if self._replays else 0,
         )
+        self._replays = self._replays or any(one.origin == Origin.REPLAY for one in found)
         now = time.monotonic()
         if whole:
             self._next_whole = now + max(WHOLE_EVERY_SECONDS, (now - started) / WHOLE_PART)

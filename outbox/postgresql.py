@@ -1,5 +1,6 @@
 """PostgreSQL set up as the promises need: our own BEGIN, in one round trip, and nothing kept in the session."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,8 @@ CONNECT_ARGS: dict[str, Any] = {
 }
 # How long the server waits in mid-transaction for a relay that stands still.
 FROZEN_SECONDS = 10.0
+# A connection used that lately is taken to be alive: asking costs a round trip, and each message takes three.
+FRESH_SECONDS = 1.0
 # How long a relay waits for a server that takes connections and then says nothing.
 LONGEST_SECONDS = 30.0
 # A database or a role may have been set to forget its last commits in a crash; what is stronger than "on" stays.
@@ -61,6 +64,8 @@ def watch(engine: Engine) -> None:
     def begin(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
         driver: psycopg.Connection = connection  # type: ignore[assignment]
         watching.begin(id(record), driver)
+        if time.monotonic() - record.info.get("used_at", 0.0) < FRESH_SECONDS:
+            return
         try:
             driver.execute("SELECT 1")
         except psycopg.Error as error:
@@ -69,6 +74,7 @@ def watch(engine: Engine) -> None:
     @event.listens_for(engine, "checkin")
     def end(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
         watching.end(id(record))
+        record.info["used_at"] = time.monotonic()
 
 
 def _pass_over(_notification: object) -> None: ...

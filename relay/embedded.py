@@ -32,15 +32,24 @@ class EmbeddedGateway:
 
     def probe(self) -> None:
         try:
-            with writing(self._engine) as connection:
-                connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1) AS one")
-                if not takes_writes(connection):
-                    raise GatewayUnreachableError("the gateway's database is read-only")
+            try:
+                self._probe()
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # It ended while it was not in use; what a new one says is how it is now.
+                self._probe()
         except (DBAPIError, DatabaseMissingError) as error:
             raise GatewayUnreachableError(reason_of(error)) from error
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _probe(self) -> None:
+        with writing(self._engine) as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1) AS one")
+            if not takes_writes(connection):
+                raise GatewayUnreachableError("the gateway's database is read-only")
 
     def _apply(self, messages: Sequence[Message]) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}

@@ -1,27 +1,29 @@
 """What is to be delivered now: the messages that a relay reads, and whether there are any."""
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Row, text
 
-from outbox.message import Message
+from outbox.message import Message, Origin
+from outbox.rows import ForKeys
 
-_MESSAGE = """
-    m.seq, m.topic, m.key, m.version, m.shard, {payload} AS payload, m.origin, m.enqueued_at, m.state, m.attempts,
-    m.last_error,
-    CASE WHEN EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') THEN
-        (SELECT n.seq FROM outbox_messages AS n
-         WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version AND n.state = 'dead'
-           AND n.state IN ('pending', 'retrying', 'dead')
-         ORDER BY n.version DESC LIMIT 1)
-    END AS newer_dead_seq
-"""
-_WITH_PAYLOAD = _MESSAGE.format(payload="m.payload")
 # A large payload is left out, and read by itself only if its batch has room for it.
-_WITH_SHORT_PAYLOAD = _MESSAGE.format(payload="CASE WHEN length(m.payload) <= :short THEN m.payload END")
+_MESSAGE = """
+    m.seq, m.topic, m.key, m.version, m.shard, CASE WHEN length(m.payload) <= :short THEN m.payload END AS payload,
+    m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
+    CASE WHEN EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') THEN 1 END AS any_dead
+"""
+_ANY_LENGTH = 2**31 - 1
 _PAYLOAD = text("SELECT payload FROM outbox_messages WHERE seq = :seq")
+_DEAD = ForKeys(
+    """
+    SELECT topic, key, version, seq FROM outbox_messages
+    WHERE topic = {given} AND key {among} AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
+    ORDER BY version
+    """,
+    lock="",
+)
 # An older message of a key waits until the newest is settled: it would mirror a state known to be old.
 _NEWEST_OF_ITS_KEY = """
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
@@ -31,68 +33,77 @@ _NEWEST_OF_ITS_KEY = """
 
 
 class _Due:
-    """Messages that meet one of the conditions, those of the first before those of the second, each in ``order``.
+    """Messages that meet ``condition``, are the newest of their key, and are of some shards."""
 
-    SQLite asks for one after the other, and only while there is room; PostgreSQL for all at once, for each question
-    is a round trip.
-    """
-
-    def __init__(self, order: str, *conditions: str) -> None:
-        parts = [
-            f"""
-            SELECT {_WITH_SHORT_PAYLOAD}, m.available_at, {number} AS part FROM outbox_messages AS m
+    def __init__(self, condition: str, order: str) -> None:
+        sql = f"""
+            SELECT {_MESSAGE} FROM outbox_messages AS m
             WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
-            """  # noqa: S608 - constants
-            for number, condition in enumerate(conditions)
-        ]
-        self._one_by_one = [text(part.format(among="IN (SELECT value FROM json_each(:shards))")) for part in parts]
-        together = " UNION ALL ".join(f"SELECT * FROM ({part}) AS of_one" for part in parts)  # noqa: S608
-        self._together = text(f"{together} ORDER BY part, {order}".format(among="= ANY(:shards)"))
+        """  # noqa: S608 - constants
+        self._sqlite = text(sql.format(among="IN (SELECT value FROM json_each(:shards))"))
+        self._postgresql = text(sql.format(among="= ANY(:shards)"))
 
     def read(
-        self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, **given: int
+        self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, **given: int | str
     ) -> list[Message]:
         """At most ``limit``, and no more once their payloads have ``max_bytes``."""
-        found: list[Message] = []
-        size = 0
-        for row in self._rows(connection, list(shards), found, limit, given | {"short": max_bytes // limit}):
-            if len(found) == limit or size >= max_bytes:
-                break
-            message = Message._make(row[:-2])
-            if message.payload is None:
-                message = message._replace(payload=connection.execute(_PAYLOAD, {"seq": message.seq}).scalar_one())
-            size += len(message.payload)
-            found.append(message)
-        return found
+        if limit <= 0 or max_bytes <= 0:
+            return []
+        given |= {"limit": limit, "short": max_bytes // limit}
+        if connection.dialect.name == "sqlite":
+            rows = connection.execute(self._sqlite, {"shards": json.dumps(list(shards)), **given}).all()
+        else:
+            rows = connection.execute(self._postgresql, {"shards": list(shards), **given}).all()
+        found = _whole(connection, rows, max_bytes)
+        return _with_newer_dead(connection, found) if rows and rows[0].any_dead else found
 
-    def _rows(
-        self, connection: Connection, shards: list[int], found: list[Message], limit: int, given: dict[str, int]
-    ) -> Iterator[Row[Any]]:
-        if connection.dialect.name != "sqlite":
-            yield from connection.execute(self._together, {"shards": shards, "limit": limit, **given}).all()
-            return
-        encoded = json.dumps(shards)
-        for part in self._one_by_one:
-            left = limit - len(found)
-            yield from connection.execute(part, {"shards": encoded, "limit": left, **given}).all()
+
+def _whole(connection: Connection, rows: Iterable[Row[tuple[object, ...]]], max_bytes: int) -> list[Message]:
+    found: list[Message] = []
+    size = 0
+    for message in map(Message._make, rows):
+        if size >= max_bytes:
+            break
+        if message.payload is None:
+            message = message._replace(payload=connection.execute(_PAYLOAD, {"seq": message.seq}).scalar_one())
+        size += len(message.payload)
+        found.append(message)
+    return found
+
+
+def _with_newer_dead(connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    dead: dict[tuple[str, str], tuple[int, int]] = {}
+    for topic in {message.topic for message in messages}:
+        keys = [message.key for message in messages if message.topic == topic]
+        # By version, so that the newest of a key remains.
+        dead |= {(row.topic, row.key): (row.version, row.seq) for row in _DEAD.run(connection, keys, topic)}
+    return [
+        message._replace(newer_dead_seq=_newer(dead.get((message.topic, message.key)), message.version))
+        for message in messages
+    ]
+
+
+def _newer(dead: tuple[int, int] | None, version: int) -> int | None:
+    return dead[1] if dead is not None and dead[0] > version else None
 
 
 # No equality on the origin: PostgreSQL would then take the primary key's order for good enough, and walk over all that
 # was settled.
 _PENDING = _Due(
-    "origin, seq",
-    "m.state = 'pending' AND (m.origin, m.seq) >= ('live', :live_from) AND m.origin <= 'live'",
-    "m.state = 'pending' AND (m.origin, m.seq) >= ('replay', :replay_from) AND m.origin <= 'replay'",
+    "m.state = 'pending' AND (m.origin, m.seq) >= (:first, :begin) AND m.origin <= :last", "m.origin, m.seq"
 )
-_RETRIES_DUE = _Due(
-    "available_at, seq",
-    "m.state = 'retrying' AND m.available_at <= :now",
-    "m.state = 'retrying' AND m.available_at > :too_far",
+_DUE_SINCE = _Due("m.state = 'retrying' AND m.available_at <= :until", "m.available_at, m.seq")
+_DUE_TOO_FAR = _Due("m.state = 'retrying' AND m.available_at > :too_far", "m.available_at, m.seq")
+_WAITS = text(
+    """
+    SELECT (SELECT min(available_at) FROM outbox_messages WHERE state = 'retrying') AS first,
+        (SELECT max(available_at) FROM outbox_messages WHERE state = 'retrying') AS last
+    """
 )
 
 _ONE_UNSETTLED = text(
     f"""
-    SELECT {_WITH_PAYLOAD} FROM outbox_messages AS m
+    SELECT {_MESSAGE} FROM outbox_messages AS m
     WHERE m.seq = :seq AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
     """  # noqa: S608 - constants above
 )
@@ -111,7 +122,15 @@ def pending(
 
     Those of a ``seq`` below ``live_from`` or ``replay_from`` are passed over.
     """
-    return _PENDING.read(connection, shards, limit, max_bytes, live_from=live_from, replay_from=replay_from)
+    live, replay = Origin.LIVE.value, Origin.REPLAY.value
+    shards = list(shards)
+    last = live if replay_from else replay
+    found = _PENDING.read(connection, shards, limit, max_bytes, first=live, begin=live_from, last=last)
+    if replay_from:
+        room = max_bytes - sum(len(message.payload) for message in found)
+        left = limit - len(found)
+        found += _PENDING.read(connection, shards, left, room, first=replay, begin=replay_from, last=replay)
+    return found
 
 
 def under_way(connection: Connection) -> tuple[int, int, int]:
@@ -130,13 +149,20 @@ def retries_due(
     connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, *, now: int, too_far: int
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
-    return _RETRIES_DUE.read(connection, shards, limit, max_bytes, now=now, too_far=too_far)
+    first, last = connection.execute(_WAITS).one()
+    found = []
+    if first is not None and first <= now:
+        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, until=now)
+    if last is not None and last > too_far:
+        room = max_bytes - sum(len(message.payload) for message in found)
+        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, too_far=too_far)
+    return found
 
 
 def one_unsettled(connection: Connection, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
-    row = connection.execute(_ONE_UNSETTLED, {"seq": seq}).one_or_none()
-    return None if row is None else Message._make(row)
+    row = connection.execute(_ONE_UNSETTLED, {"seq": seq, "short": _ANY_LENGTH}).one_or_none()
+    return None if row is None else _with_newer_dead(connection, [Message._make(row)])[0]
 
 
 _ANYTHING_DUE = text(

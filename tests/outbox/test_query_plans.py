@@ -32,7 +32,7 @@ QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
 
 
 def plan_of(box: Outbox, name: str) -> list[str]:
-    """The steps of the statement that the function sends, as SQLite would run it on a filled table."""
+    """The steps of the statements that the function sends, as SQLite would run it on a filled table."""
     sent: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
@@ -43,11 +43,13 @@ def plan_of(box: Outbox, name: str) -> list[str]:
         event.listen(connection, "before_cursor_execute", note)
         QUERIES[name][1](connection)
         event.remove(connection, "before_cursor_execute", note)
-        (statement, parameters), *_ = sent
-        if isinstance(parameters, list):
-            (parameters,) = parameters
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        return [row.detail for row in plan]
+        return [
+            row.detail
+            for statement, parameters in sent
+            for row in connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {statement}", parameters[0] if isinstance(parameters, list) else parameters
+            )
+        ]
 
 
 @pytest.mark.only("sqlite", because="PostgreSQL tells its plans in other words")
@@ -57,6 +59,8 @@ def test_a_query_reads_through_its_index_and_not_the_whole_table(box: Outbox, na
     for number in range(3):
         box.put(f"waits-{number}")
         box.put_settled("delivered", 1, key=f"settled-{number}")
+        box.put(f"again-{number}", state="retrying", available_at=number * 100)
+    box.put_settled("dead", 1, key="dead")
 
     plan = plan_of(box, name)
 

@@ -30,8 +30,8 @@ def fill(box: Outbox, settled: int) -> None:
         )
 
 
-def run(connection: Connection, name: str) -> dict[str, Any]:
-    """Runs the statement that the function sends, and says how it was done; changes nothing."""
+def run(connection: Connection, name: str) -> list[dict[str, Any]]:
+    """Runs the statements that the function sends, and says how each was done; changes nothing."""
     sent: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
@@ -42,11 +42,12 @@ def run(connection: Connection, name: str) -> dict[str, Any]:
         event.listen(connection, "before_cursor_execute", note)
         QUERIES[name][1](connection)
         event.remove(connection, "before_cursor_execute", note)
-        statement, parameters = sent[0]
-        explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
-        found: dict[str, Any] = explained.scalar_one()[0]["Plan"]
+        found = [
+            connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters).scalar_one()
+            for statement, parameters in sent
+        ]
         savepoint.rollback()
-    return found
+    return [explained[0]["Plan"] for explained in found]
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -66,7 +67,7 @@ def test_each_query_reads_few_pages_through_an_index(box: Outbox, settled: int, 
         write(box.engine, "ANALYZE outbox_messages")
 
     with writing(box.open(relay=True)) as connection:
-        plans = {name: run(connection, name) for name in QUERIES}
+        plans = {f"{name} {number}": plan for name in QUERIES for number, plan in enumerate(run(connection, name))}
 
     scans = {
         name: {node["Node Type"] for node in nodes(plan) if node.get("Relation Name") == "outbox_messages"}
