@@ -91,4 +91,9 @@ INDEXES = {
     "idx_ingress_invites_voice_lookup": "voice_code_hash, source_channel",
     "idx_ingress_invites_contact": "contact_id",
 }
+# Most invites have one of the two codes: the other's index does without them, and a look-up by a code still uses it.
+ONLY_WHERE = {
+    "idx_ingress_invites_code_lookup": "invite_code_hash IS NOT NULL",
+    "idx_ingress_invites_voice_lookup": "voice_code_hash IS NOT NULL",
+}
 TRIGGERS = (f"{TABLE}_remember_closed", f"{TABLE}_remember_closed_all")

@@ -17,6 +17,7 @@ from gateway_store.migrations.mirror_schema import (
     CREATE_INVITES,
     INDEXES,
     OLD,
+    ONLY_WHERE,
     TABLE,
     TRIGGERS,
 )
@@ -42,7 +43,8 @@ def upgrade() -> None:
         _refuse_odd(connection, tables)
         here.adopt(connection)
     for name, columns in INDEXES.items():
-        op.execute(f"CREATE INDEX {name} ON {TABLE} ({columns})")
+        where = f" WHERE {ONLY_WHERE[name]}" if name in ONLY_WHERE else ""
+        op.execute(f"CREATE INDEX {name} ON {TABLE} ({columns}){where}")
     op.execute(CREATE_CLOSED.format(bytewise=here.BYTEWISE))
     connection.exec_driver_sql(here.REMEMBER_CLOSED)
 
