@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from assistant_store.invite import COLUMNS, INVITES, Invite, invite_of
 from assistant_store.secret import hash_secret
+from outbox.rows import plain_rows
 
 _C = INVITES.c
 
@@ -42,7 +43,8 @@ def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Va
     """The next ``limit`` whole rows in the order of their ids' bytes, as plain tuples in the order of `COLUMNS`."""
     # An adopted table of PostgreSQL may have ids of another collation, and both stores are read side by side.
     id_ = _C.id if connection.dialect.name == "sqlite" else collate(_C.id, "C")
-    return [tuple(row) for row in connection.execute(select(INVITES).where(id_ > after).order_by(id_).limit(limit))]
+    query = select(INVITES).where(id_ > after).order_by(id_).limit(limit)
+    return plain_rows(connection, query)
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:

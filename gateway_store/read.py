@@ -6,7 +6,7 @@ from sqlalchemy import Connection, collate, select
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
-from outbox.rows import ForKeys
+from outbox.rows import ForKeys, plain_rows
 
 _BY_IDS = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}}")  # noqa: S608 - names of our own
 _TO_MERGE = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}} ORDER BY id {{lock}}")  # noqa: S608
@@ -35,7 +35,7 @@ def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Va
     # An adopted table of PostgreSQL may have ids of another collation, and both stores are read side by side.
     id_ = INVITES.c.id if connection.dialect.name == "sqlite" else collate(INVITES.c.id, "C")
     query = select(INVITES).where(id_ > after).order_by(id_).limit(limit)
-    return [tuple(row) for row in connection.execute(query)]
+    return plain_rows(connection, query)
 
 
 def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:

@@ -1,7 +1,7 @@
 """Comparing the stores row by row, in one ordered pass over both, in constant memory."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -135,17 +135,25 @@ def _differing_ids(
         seen.gateway_rows += rows
         on_page()
 
-    ours = _rows(source, topic.source, count_ours)
-    theirs = _rows(mirror, topic.mirror, count_theirs)
-    left, right = next(ours, None), next(theirs, None)
+    ours = _Cursor(source, topic.source, count_ours)
+    theirs = _Cursor(mirror, topic.mirror, count_theirs)
     found: list[str] = []
-    while left is not None or right is not None:
+    while ours.row is not None or theirs.row is not None:
+        if ours.page_equals(theirs):
+            ours.skip_page()
+            theirs.skip_page()
+            continue
+        left, right = ours.row, theirs.row
         if right is None or (left is not None and str(left[0]) < str(right[0])):
-            row, other, left = left, None, next(ours, None)
+            row, other = left, None
+            ours.move()
         elif left is None or str(right[0]) < str(left[0]):
-            row, other, right = right, None, next(theirs, None)
+            row, other = right, None
+            theirs.move()
         else:
-            row, other, left, right = left, right, next(ours, None), next(theirs, None)
+            row, other = left, right
+            ours.move()
+            theirs.move()
         if row == other or row is None:
             continue
         if since is None or max(_instant(row, updated_at), _instant(other, updated_at)) >= since:
@@ -161,16 +169,41 @@ def _instant(row: Values | None, position: int) -> int:
     return 0 if row is None else int(row[position] or 0)
 
 
-def _rows(engine: Engine, side: Side, count: Callable[[int], None]) -> Iterator[Values]:
-    after = ""
-    while True:
-        with reading(engine) as connection:
-            page = side.page(connection, after=after, limit=PAGE)
-        count(len(page))
-        yield from page
-        if len(page) < PAGE:
+class _Cursor:
+    """Goes through one side's rows by id, a page in a short transaction of its own at a time."""
+
+    def __init__(self, engine: Engine, side: Side, count: Callable[[int], None]) -> None:
+        self._engine, self._side, self._count = engine, side, count
+        self._page: Sequence[Values] = []
+        self._at = 0
+        self._after: str | None = ""
+        self._read()
+
+    @property
+    def row(self) -> Values | None:
+        """None at the end."""
+        return self._page[self._at] if self._at < len(self._page) else None
+
+    def page_equals(self, other: "_Cursor") -> bool:
+        """Whether both are at the start of pages that agree, as nearly all do."""
+        return self._at == other._at == 0 and self._page == other._page
+
+    def move(self) -> None:
+        self._at += 1
+        if self._at >= len(self._page):
+            self._read()
+
+    def skip_page(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
+        self._at, self._page = 0, []
+        if self._after is None:
             return
-        after = str(page[-1][0])
+        with reading(self._engine) as connection:
+            self._page = self._side.page(connection, after=self._after, limit=PAGE)
+        self._count(len(self._page))
+        self._after = str(self._page[-1][0]) if len(self._page) == PAGE else None
 
 
 def _confirmed(source: Engine, mirror: Engine, ids: list[str], topic: Topic, again: int = 3) -> list[Difference]:
