@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, event
 
+from bench.figure import Figure, Findings
 from bench.heap import must_be_drained
 from bench.stage import CONTACT, Stage, stage
 from outbox import reading, writing
@@ -14,7 +15,7 @@ from relay.open import open_gateway, open_source
 from relay.worker import Worker
 
 MESSAGES = 1_000_000
-_READ = "m.state = 'pending' AND m.origin"
+_READ = "m.state = 'pending' AND (m.origin, m.seq) >= ("
 
 _FILL = f"""
     INSERT INTO outbox_messages (topic, key, version, shard, payload, enqueued_at)
@@ -22,30 +23,34 @@ _FILL = f"""
         'id', lpad(n::text, 12, '0'), 'sourceChannel', 'telegram', 'tokenHash', encode(sha256(n::text::bytea), 'hex'),
         'inviteCodeHash', encode(sha256(('c' || n)::bytea), 'hex'), 'maxUses', 1, 'useCount', 0, 'expiresAt', 1,
         'status', 'active', 'contactId', '{CONTACT}', 'createdAt', 1, 'updatedAt', 1), 1
-    FROM generate_series(1, {MESSAGES}) AS n
+    FROM generate_series(1, {{count}}) AS n
 """
 
 
-def measure() -> dict[str, str]:
+def measure(count: int = MESSAGES) -> Findings:
     """The time of a read of pending messages in the first and in the last tenth, and what was left behind."""
     reads: list[float] = []
     with stage("postgresql") as at:
         with writing(at.source) as connection:
-            connection.exec_driver_sql(_FILL)
+            connection.exec_driver_sql(_FILL.format(count=count))
         with reading(at.source) as old_snapshot, _timed(reads):
             old_snapshot.exec_driver_sql("SELECT count(*) FROM outbox_leases").scalar_one()
             started = time.perf_counter()
             _drain(at)
-            rate = MESSAGES / (time.perf_counter() - started)
-        must_be_drained(at, MESSAGES)
+            rate = count / (time.perf_counter() - started)
+        must_be_drained(at, count)
         left = _left_behind(at)
-    tenth = len(reads) // 10
+    if not reads:
+        raise RuntimeError("no read of pending messages was seen: its statement has changed")
+    tenth = max(1, len(reads) // 10)
     first, last = statistics.median(reads[:tenth]), statistics.median(reads[-tenth:])
-    return {
-        f"PostgreSQL, {MESSAGES} messages beside an old snapshot": f"{rate:,.0f}/s",
-        "the read of a batch, first / last tenth": f"{first * 1000:.1f} / {last * 1000:.1f} ms",
-        "left behind": left,
-    }
+    return Findings(
+        [
+            Figure(f"PostgreSQL, {count:,} messages beside an old snapshot", rate, "/s", beside=f"left behind: {left}"),
+            Figure("the read of a batch in the first tenth", first * 1000, "ms"),
+            Figure("the same in the last tenth", last * 1000, "ms"),
+        ]
+    )
 
 
 def _drain(at: Stage) -> None:

@@ -39,30 +39,31 @@ _UPSERT_ALL = (
 
 def drain_by_hand(at: Stage) -> None:
     on_postgresql = at.settings.assistant_db.startswith("postgresql")
-    open_one: Callable[[str], Any] = raw_postgresql if on_postgresql else _raw_sqlite
-    one_batch = postgresql_batch if on_postgresql else _sqlite_batch
+    open_one: Callable[[str], Any] = raw_postgresql if on_postgresql else raw_sqlite
+    one_batch = postgresql_batch if on_postgresql else sqlite_batch
     with closing(open_one(at.settings.assistant_db)) as source, closing(open_one(at.settings.gateway)) as mirror:
         while one_batch(source, mirror):
             pass
 
 
-def _raw_sqlite(url: str) -> Any:
+def raw_sqlite(url: str) -> Any:
     connection = sqlite_module().connect(Path(make_url(url).database or ""), isolation_level=None)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
 
 
-def _sqlite_batch(source: Any, mirror: Any) -> int:
+def sqlite_batch(source: Any, mirror: Any) -> int:
     batch = source.execute(_PENDING).fetchall()
-    mirror.execute("BEGIN IMMEDIATE")
-    mirror.executemany(_UPSERT_EACH, [tuple(json.loads(payload).values()) for _, payload in batch])
-    mirror.execute("COMMIT")
-    source.execute("BEGIN IMMEDIATE")
-    source.executemany(
-        "UPDATE outbox_messages SET state = 'delivered', settled_at = 0 WHERE seq = ?", [(seq,) for seq, _ in batch]
-    )
-    source.execute("COMMIT")
+    if batch:
+        mirror.execute("BEGIN IMMEDIATE")
+        mirror.executemany(_UPSERT_EACH, [tuple(json.loads(payload).values()) for _, payload in batch])
+        mirror.execute("COMMIT")
+        source.execute("BEGIN IMMEDIATE")
+        source.executemany(
+            "UPDATE outbox_messages SET state = 'delivered', settled_at = 0 WHERE seq = ?", [(seq,) for seq, _ in batch]
+        )
+        source.execute("COMMIT")
     return len(batch)
 
 

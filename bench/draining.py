@@ -12,31 +12,93 @@ from tempfile import TemporaryDirectory
 
 from bench.bound import drain_by_hand
 from bench.contest import ROUNDS, Results, Run, contest
+from bench.figure import DATABASES, Contestant, Figure, Findings, told
 from bench.heap import Heap, heap, must_be_drained, write_payloads
 from bench.peer import PEERS, Peer, drained_by, install
 from bench.place import place
 from bench.stage import Stage
 
 FEW, MANY = 20_000, 1_000_000
-OURS, BOUND = "relay", "bound"
+OURS, BOUND, OURS_AT_FEW = "relay", "bound", "relay at few"
+AT_LEAST_TO_BOUND = {"sqlite": 1.0, "postgresql": 0.7}
+AT_LEAST_TO_PEER = {"sqlite": 2.0, "postgresql": 4.0}
 
 
-def measure() -> dict[str, str]:
-    """Messages a second, medians of interleaved rounds, and the median of each round's ratio to the bound."""
-    missing = install()
-    figures = {f"peer {package}": f"cannot be installed: {why}" for package, why in missing.items()}
-    for backend in ("sqlite", "postgresql"):
-        others = [peer for peer in PEERS if peer.backend == backend and peer.package not in missing]
-        few, many = race(backend, FEW, others=others), race(backend, MANY)
-        figures |= {f"{backend}, {FEW:,} waiting, {name}": told(few, name) for name in few.runs}
-        figures |= {f"{backend}, {MANY:,} waiting, {name}": told(many, name) for name in many.runs}
-        figures[f"{backend}, rate at {MANY:,} / at {FEW:,}"] = f"{many.rate(OURS) / few.rate(OURS):.2f}"
-        figures[f"{backend}, peak memory of the relay"] = f"{few.peak_mib(OURS):.0f}, {many.peak_mib(OURS):.0f} MiB"
+def measure(count: int = FEW, rounds: int = ROUNDS, *, with_peers: bool = True) -> Findings:
+    """Rates, medians of interleaved rounds, and the median of each round's ratio to the bound and to the best peer."""
+    missing = install() if with_peers else {}
+    figures, contestants = [], []
+    for backend in AT_LEAST_TO_BOUND:
+        peers = [peer for peer in PEERS if with_peers and peer.backend == backend]
+        results = race(backend, count, rounds, [peer for peer in peers if peer.package not in missing])
+        figures.append(to_the_bound(backend, count, results))
+        if with_peers:
+            figures += _to_the_best(backend, results, [peer.name for peer in peers if peer.name in results.runs])
+        contestants += [contestant(backend, count, name, results) for name in results.runs]
+        contestants += [Contestant(backend, count, peer.name) for peer in peers if peer.package in missing]
+    return Findings(figures, contestants)
+
+
+def measure_many(count: int = MANY, few: int = FEW, rounds: int = ROUNDS) -> Findings:
+    """The relay and the bound at ``count``, and the relay at ``few`` in the same rounds."""
+    figures, contestants = [], []
+    for backend in AT_LEAST_TO_BOUND:
+        results = race_many(backend, count, few, rounds)
+        figures += [
+            to_the_bound(backend, count, results),
+            Figure(
+                f"{DATABASES[backend]}, rate of the relay at {count:,} waiting / at {few:,}",
+                results.ratio(OURS, OURS_AT_FEW),
+                at_least=0.9,
+                beside=f"{told(results.rate(OURS))}/s to {told(results.rate(OURS_AT_FEW))}/s",
+            ),
+            Figure(
+                f"{DATABASES[backend]}, peak memory of the relay at {count:,} waiting",
+                megabytes(results.peak_mib(OURS)),
+                "MB",
+                at_most=100,
+            ),
+        ]
+        contestants += [contestant(backend, count, name, results) for name in (OURS, BOUND)]
+    return Findings(figures, contestants)
+
+
+def to_the_bound(backend: str, count: int, results: Results) -> Figure:
+    return Figure(
+        f"{DATABASES[backend]}, drain of {count:,} / the bound",
+        results.ratio(OURS, BOUND),
+        at_least=AT_LEAST_TO_BOUND[backend],
+        beside=f"{told(results.rate(OURS))}/s to {told(results.rate(BOUND))}/s",
+    )
+
+
+def _to_the_best(backend: str, results: Results, peers: list[str]) -> list[Figure]:
+    """Against the fastest of all, and where that one has help from us, against the fastest as documented too."""
+    as_documented = [peer.name for peer in PEERS if peer.variant == "documented" and peer.name in peers]
+    best = max(peers, key=results.rate, default=None)
+    plain = max(as_documented, key=results.rate, default=None)
+    figures = [_to_peer(f"{DATABASES[backend]}, drain / the best peer's", backend, results, best)]
+    if plain != best:
+        figures.append(
+            _to_peer(f"{DATABASES[backend]}, drain / the best peer's as documented", backend, results, plain)
+        )
     return figures
 
 
-def told(results: Results, name: str) -> str:
-    return f"{results.rate(name):,.0f}/s, ratio to the bound {results.ratio(name, BOUND):.2f}"
+def _to_peer(name: str, backend: str, results: Results, peer: str | None) -> Figure:
+    least = AT_LEAST_TO_PEER[backend]
+    if peer is None:
+        return Figure(name, None, at_least=least, beside="none could be installed")
+    beside = f"{peer}, {told(results.rate(peer))}/s"
+    return Figure(name, results.ratio(OURS, peer), at_least=least, beside=beside)
+
+
+def contestant(backend: str, count: int, name: str, results: Results) -> Contestant:
+    return Contestant(backend, count, name, results.rate(name), results.ratio(name, BOUND))
+
+
+def megabytes(mib: float) -> float:
+    return mib * 2**20 / 1e6
 
 
 def race(backend: str, count: int, rounds: int = ROUNDS, others: Iterable[Peer] = ()) -> Results:
@@ -51,6 +113,21 @@ def race(backend: str, count: int, rounds: int = ROUNDS, others: Iterable[Peer] 
         write_payloads(payloads, count)
         contestants = {OURS: partial(relayed, ours, count), BOUND: partial(by_hand, bare, count)}
         contestants |= {peer.name: partial(drained_by, peer, where, payloads, count) for peer in others}
+        return contest(contestants, rounds)
+
+
+def race_many(backend: str, count: int, few: int, rounds: int) -> Results:
+    with (
+        place(backend) as where,
+        heap(where, few) as ours_at_few,
+        heap(where, count) as ours,
+        heap(where, count, as_pull_request=True) as bare,
+    ):
+        contestants = {
+            OURS: partial(relayed, ours, count),
+            BOUND: partial(by_hand, bare, count),
+            OURS_AT_FEW: partial(relayed, ours_at_few, few),
+        }
         return contest(contestants, rounds)
 
 

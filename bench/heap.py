@@ -58,12 +58,13 @@ def heap(where: Place, count: int, *, as_pull_request: bool = False) -> Iterator
         where.drop(template)
 
 
-def fill(at: Stage, count: int, *, random_ids: bool = False) -> None:
+def fill(at: Stage, count: int, *, random_ids: bool = False, enqueued: bool = True) -> None:
     for invites in _invites(at, count, random_ids):
         with Session(at.source) as session, session.begin():
             session.execute(insert(INVITES), [asdict(invite) for invite in invites])
-            rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-            enqueue_many(session, topic="invite.mirror", rows=rows, origin=Origin.LIVE)
+            if enqueued:
+                rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
+                enqueue_many(session, topic="invite.mirror", rows=rows, origin=Origin.LIVE)
 
 
 def write_payloads(path: Path, count: int) -> None:

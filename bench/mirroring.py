@@ -1,36 +1,73 @@
-"""From the commit of an invite to the moment another process can read it at the gateway, at 20 invites a second."""
+"""From the commit of an invite to the moment another process can read it at the gateway, at 20 invites a second.
 
+Beside the relay, in turns on the same stores, a bare listener: woken in the same way, and with the same commits.
+"""
+
+import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 import assistant_store
+from bench.contest import ROUNDS
+from bench.figure import DATABASES, Figure, Findings, to_other
 from bench.stage import CONTACT, Stage, bare_commit, relay, stage
 from outbox import read_only
 
-INVITES = 300
+INVITES = 200
+WARMING_UP = 5
 EVERY_SECONDS = 0.05
 LOOK_EVERY_SECONDS = 0.0002
+WAKE_UP = {"sqlite": "datagram", "postgresql": "LISTEN"}
+AT_MOST = {"sqlite": (1.6, 3.0), "postgresql": (1.5, 3.0)}
 
 
-def measure() -> dict[str, str]:
-    """p50 and p99 over all invites, beside the bare commits that cannot be left out: one in each store, fsync on."""
-    with stage() as at:
-        commits = [bare_commit(at) for _ in range(INVITES)]
-        with relay(at):
-            seconds = [one(at) for _ in range(INVITES)]
-    cut = statistics.quantiles(seconds, n=100)
-    bare = statistics.median(commits)
-    return {
-        "commit to mirrored at 20/s: p50 / p99": f"{cut[49] * 1000:.2f} / {cut[98] * 1000:.2f} ms",
-        "one bare commit to the same disk, p50": f"{bare * 1000:.2f} ms; mirrored is {cut[49] / bare:.1f} times that",
-    }
+def measure(invites: int = INVITES, rounds: int = ROUNDS) -> Findings:
+    """p50 and p99 over the invites of all rounds."""
+    return Findings([figure for backend in AT_MOST for figure in _on(backend, invites, rounds)])
 
 
-def one(at: Stage) -> float:
+def _on(backend: str, invites: int, rounds: int) -> list[Figure]:
+    ours: list[float] = []
+    bare: list[float] = []
+    with stage(backend) as at:
+        commits = [bare_commit(at) for _ in range(invites)]
+        for _ in range(rounds):
+            ours += _mirrored_by(relay(at), at, invites)
+            bare += _mirrored_by(_bare_listener(at), at, invites)
+    name = f"{DATABASES[backend]}, commit to mirrored at 20/s / a bare {WAKE_UP[backend]}, read, upsert, update"
+    return [
+        *to_other(name, ours, bare, *AT_MOST[backend]),
+        Figure(f"{DATABASES[backend]}, one bare commit to the same disk, p50", statistics.median(commits) * 1000, "ms"),
+    ]
+
+
+def _mirrored_by(listener: AbstractContextManager[object], at: Stage, invites: int) -> list[float]:
+    with listener:
+        return [_one(at) for _ in range(WARMING_UP + invites)][WARMING_UP:]
+
+
+@contextmanager
+def _bare_listener(at: Stage) -> Iterator[None]:
+    command = [sys.executable, "-P", "-m", "bench.bare", at.settings.assistant_db, at.settings.gateway]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            if process.stdout is None or process.stdout.readline() != "listening\n":
+                raise RuntimeError("the bare listener did not start")
+            yield
+        finally:
+            process.terminate()
+
+
+def _one(at: Stage) -> float:
     with Session(at.source) as session, session.begin():
         invite = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite
     committed = time.perf_counter()

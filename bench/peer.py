@@ -28,6 +28,8 @@ class Peer:
     package: str
     script: str
     backend: str
+    how: str
+    """What its figure must be read with."""
     variant: str = "documented"
 
     @property
@@ -35,17 +37,31 @@ class Peer:
         return self.package if self.variant == "documented" else f"{self.package}, {self.variant}"
 
 
+_ONE_BY_ONE = "as documented it publishes one message at a time"
+_ONE_WRITE = "with glue of ours that turns one round into one write"
+_HONKER = (
+    "a batch claimed and acknowledged through its loadable SQL extension (its Python package needs a newer libc), "
+    "at `synchronous=FULL` where its own `open()` has NORMAL"
+)
+_FOR_TESTS = "its SQLite adapter is documented for tests and single processes"
+_PGQUEUER = "writes a log row for every change of a job's status"
+
 PEERS = (
-    Peer("honker", "drain_honker.py", "sqlite"),
-    Peer("txoutbox", "drain_txoutbox.py", "sqlite"),
-    Peer("txoutbox", "drain_txoutbox.py", "sqlite", "batched"),
-    Peer("huey", "drain_huey.py", "sqlite"),
-    Peer("txoutbox", "drain_txoutbox.py", "postgresql"),
-    Peer("txoutbox", "drain_txoutbox.py", "postgresql", "batched"),
-    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql"),
-    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql", "batched"),
-    Peer("faststream-outbox", "drain_faststream.py", "postgresql"),
-    Peer("procrastinate", "drain_procrastinate.py", "postgresql"),
+    Peer("honker", "drain_honker.py", "sqlite", _HONKER),
+    Peer("txoutbox", "drain_txoutbox.py", "sqlite", f"{_ONE_BY_ONE}; {_FOR_TESTS}"),
+    Peer("txoutbox", "drain_txoutbox.py", "sqlite", f"{_ONE_WRITE}; {_FOR_TESTS}", "batched"),
+    Peer("huey", "drain_huey.py", "sqlite", "at most once: deletes the task before it runs"),
+    Peer("txoutbox", "drain_txoutbox.py", "postgresql", f"{_ONE_BY_ONE}, here 20 of them at once"),
+    Peer("txoutbox", "drain_txoutbox.py", "postgresql", _ONE_WRITE, "batched"),
+    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql", _PGQUEUER),
+    Peer("pgqueuer", "drain_pgqueuer.py", "postgresql", f"{_PGQUEUER}; {_ONE_WRITE}", "batched"),
+    Peer("faststream-outbox", "drain_faststream.py", "postgresql", "claims 500, hands over one at a time, 10 workers"),
+    Peer(
+        "procrastinate",
+        "drain_procrastinate.py",
+        "postgresql",
+        "one statement to fetch and one to finish each job, 10 workers of 2 jobs at once",
+    ),
 )
 
 

@@ -1,44 +1,40 @@
-"""Both stores on PostgreSQL: how fast one, two and four relays drain, how late an invite is, what a wake-up costs."""
+"""Both stores on PostgreSQL: how fast one, two and four relays drain, and what a wake-up costs."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 
 from sqlalchemy.orm import Session
 
 import assistant_store
-from bench.bound import postgresql_batch, raw_postgresql
 from bench.contest import ROUNDS, Results, Run, contest
 from bench.draining import BOUND, by_hand
+from bench.figure import Figure, Findings, latency, told
 from bench.heap import Heap, heap, must_be_drained
-from bench.mirroring import INVITES, one
 from bench.place import place
-from bench.serving import cuts
 from bench.stage import CONTACT, Stage, relay, stage
 from outbox import open_engine, reading
 
 MESSAGES = 40_000
 RELAYS = (1, 2, 4)
+AT_LEAST = {1: 0.7, 2: 1.2, 4: None}
 COMMITS = 400
 
 
-def measure() -> dict[str, str]:
-    results = race_relays(MESSAGES)
-    figures = {
-        f"PostgreSQL, drain of {MESSAGES:,} by {count}": (
-            f"{results.rate(str(count)):,.0f}/s, ratio to the bound {results.ratio(str(count), BOUND):.2f}"
+def measure(count: int = MESSAGES, rounds: int = ROUNDS) -> Findings:
+    results = race_relays(count, rounds)
+    bound = f"{told(results.rate(BOUND))}/s"
+    figures = [
+        Figure(
+            f"PostgreSQL, drain of {count:,} by {relays} {'relay' if relays == 1 else 'relays'} / the bound",
+            results.ratio(str(relays), BOUND),
+            at_least=AT_LEAST[relays],
+            beside=f"{told(results.rate(str(relays)))}/s to {bound}",
         )
-        for count in RELAYS
-    }
-    figures["PostgreSQL, the bound"] = f"{results.rate(BOUND):,.0f}/s"
-    with stage("postgresql") as at:
-        with relay(at):
-            figures["PostgreSQL, commit to mirrored at 20/s: p50 / p99"] = cuts([one(at) for _ in range(INVITES)])
-        with _bare_listener(at):
-            figures["PostgreSQL, the same by a bare LISTEN, read, upsert"] = cuts([one(at) for _ in range(INVITES)])
-    return figures | _wake_ups()
+        for relays in RELAYS
+    ]
+    return Findings(figures + _wake_ups())
 
 
 def race_relays(count: int, rounds: int = ROUNDS) -> Results:
@@ -82,34 +78,7 @@ def _waiting(at: Stage) -> bool:
         )
 
 
-@contextmanager
-def _bare_listener(at: Stage) -> Iterator[None]:
-    """What no relay on PostgreSQL can do without: woken, it reads, upserts and updates."""
-    listening, stop = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with (
-            raw_postgresql(at.settings.assistant_db) as ear,
-            raw_postgresql(at.settings.assistant_db) as source,
-            raw_postgresql(at.settings.gateway) as mirror,
-        ):
-            ear.execute("LISTEN outbox_messages")
-            listening.set()
-            while not stop.is_set():
-                for _ in ear.notifies(timeout=0.1, stop_after=1):
-                    postgresql_batch(source, mirror)
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    listening.wait(10)
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _wake_ups() -> dict[str, str]:
+def _wake_ups() -> list[Figure]:
     """`create_invite` with its NOTIFY and without, in turns, nobody listening."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
     with stage("postgresql") as at:
@@ -122,7 +91,7 @@ def _wake_ups() -> dict[str, str]:
                 seconds[notify].append(time.perf_counter() - started)
         for engine in engines.values():
             engine.dispose()
-    return {
-        "PostgreSQL, create_invite: p50 / p99": cuts(seconds[True]),
-        "PostgreSQL, create_invite without NOTIFY: p50 / p99": cuts(seconds[False]),
-    }
+    return [
+        latency("PostgreSQL, create_invite", seconds[True]),
+        latency("PostgreSQL, create_invite without NOTIFY", seconds[False]),
+    ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.contest import ROUNDS
 from bench.draining import drain_alone
+from bench.figure import Figure, Findings, latency
 from bench.heap import fill, must_be_drained
 from bench.stage import CONTACT, Stage, bare_commit, event_of, stage
 
@@ -19,34 +20,31 @@ MESSAGES = 20_000
 REQUESTS = 500
 
 
-def measure() -> dict[str, str]:
+def measure(rounds: int = ROUNDS, requests: int = REQUESTS) -> Findings:
     """Median rate over the rounds; p50 and p99 of single requests, each durable before it is answered."""
     rates, kept, fresh, commits = [], [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with stage() as at, gateway(at) as path:
             fill(at, MESSAGES)
             rates.append(drain_alone(at, f"unix://{path}", MESSAGES).rate)
             must_be_drained(at, MESSAGES)
             with connected(path) as client:
-                for number in range(REQUESTS):
+                for number in range(requests):
                     kept.append(round_trip(client, f"kept-{number}"))
                     commits.append(bare_commit(at))
-            for number in range(REQUESTS):
+            for number in range(requests):
                 started = time.perf_counter()
                 with connected(path) as client:
                     round_trip(client, f"fresh-{number}")
                 fresh.append(time.perf_counter() - started)
-    return {
-        "drain through the socket": f"{statistics.median(rates):,.0f} invites/s",
-        "one request, kept connection: p50 / p99": cuts(kept),
-        "one request, fresh connection: p50 / p99": cuts(fresh),
-        "one bare commit beside them: p50 / p99": cuts(commits),
-    }
-
-
-def cuts(seconds: list[float]) -> str:
-    cut = statistics.quantiles(seconds, n=100)
-    return f"{cut[49] * 1000:.2f} / {cut[98] * 1000:.2f} ms"
+    return Findings(
+        [
+            Figure("drain through the socket", statistics.median(rates), "invites/s", at_least=10_000),
+            latency("one request, kept connection", kept),
+            latency("one request, fresh connection", fresh),
+            latency("one bare commit beside them", commits),
+        ]
+    )
 
 
 @contextmanager

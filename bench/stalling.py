@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from socket import socket
 
-from bench.serving import connected, cuts, gateway, round_trip
+from bench.figure import Findings, latency
+from bench.serving import connected, gateway, round_trip
 from bench.stage import stage
 from gateway_store.server import Limits
 
@@ -15,12 +16,12 @@ AFTER_SECONDS = 2.0
 LIMITS = Limits()
 
 
-def measure() -> dict[str, str]:
+def measure(rounds: int = ROUNDS) -> Findings:
     """p50 and p99 of the honest clients' round trips, alone, until the line's deadline, and from then on."""
     alone: list[float] = []
     before: list[float] = []
     after: list[float] = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         with stage() as at, gateway(at) as path, ExitStack() as stack:
             honest = [stack.enter_context(connected(path)) for _ in range(HONEST)]
             alone += [took for _, took in _ask_for(honest, AFTER_SECONDS, f"alone-{number}")]
@@ -34,11 +35,13 @@ def measure() -> dict[str, str]:
                 (before if started < late_at else after).append(took)
             _must_be_dropped(stalled)
     beside = f"beside {LIMITS.connections - HONEST} stalled lines"
-    return {
-        f"one request of {HONEST} honest clients: p50 / p99": cuts(alone),
-        f"the same {beside}, until their deadline": cuts(before),
-        f"the same {beside}, from their deadline on": cuts(after),
-    }
+    return Findings(
+        [
+            latency(f"one request of {HONEST} honest clients", alone),
+            latency(f"the same {beside}, until their deadline", before),
+            latency(f"the same {beside}, from their deadline on", after),
+        ]
+    )
 
 
 def _ask_for(clients: list[socket], seconds: float, name: str) -> list[tuple[float, float]]:

@@ -1,8 +1,9 @@
 """Engines set up as the promises need, on SQLite and on PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -56,7 +57,8 @@ def open_engine(
                 connect_args={"timeout": busy_timeout},
                 execution_options=options,
             )
-            _configure_sqlite(engine, create=create, relay=relay, cache_mib=cache_mib)
+            sqlite.set_up(engine, create=create, relay=relay, cache_mib=cache_mib)
+            _begin_with(engine, partial(sqlite.begin_writing, patience=busy_timeout), "BEGIN DEFERRED")
         case "postgresql" if url.drivername == postgresql.DRIVER:
             engine = create_engine(
                 url,
@@ -87,15 +89,11 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     # An error of a failed statement would show the hashes that it was given.
     engine.hide_parameters = True
     if engine.dialect.name == "sqlite":
-        _configure_sqlite(engine, create=create)
+        sqlite.set_up(engine, create=create)
+        # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
+        _begin_with(engine, sqlite.BEGIN_IMMEDIATE, "BEGIN DEFERRED")
     else:
         postgresql.hide_rows(engine)
-
-
-def _configure_sqlite(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int | None = None) -> None:
-    sqlite.set_up(engine, create=create, relay=relay, cache_mib=cache_mib)
-    # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
-    _begin_with(engine, "BEGIN IMMEDIATE", "BEGIN DEFERRED")
 
 
 @contextmanager
@@ -149,7 +147,12 @@ def let_others_write(engine: Engine, took_seconds: float) -> None:
         threading.Event().wait(max(LONGEST_LOOK_SECONDS, took_seconds))
 
 
-def _begin_with(engine: Engine, to_write: str, to_read: str) -> None:
+def _begin_with(engine: Engine, to_write: str | Callable[[Connection], None], to_read: str) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(to_read if connection.get_execution_options().get(_READS) else to_write)
+        if connection.get_execution_options().get(_READS):
+            connection.exec_driver_sql(to_read)
+        elif isinstance(to_write, str):
+            connection.exec_driver_sql(to_write)
+        else:
+            to_write(connection)

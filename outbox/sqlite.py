@@ -5,12 +5,13 @@ import importlib
 import os
 import sqlite3
 import threading
+import time
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -24,6 +25,9 @@ FIRST_SQLITE_WITHOUT_WAL_BUG = (3, 51, 3)
 # where there is one.
 LOG_PAGES = 16_000
 LOG_PAGES_OF_RELAY = 8_000
+
+BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
+LOOK_SECONDS = 0.001
 
 _TEXT = partial(str, encoding="utf-8", errors="replace")
 
@@ -64,6 +68,32 @@ def set_up(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int 
         # A file restored or moved under an open connection would swallow commits that no one can ever read.
         if path is not None and record.info["file"] != file_identity(path):
             raise DisconnectionError(f"{path} was replaced since the connection was made")
+
+
+def begin_writing(connection: Connection, patience: float) -> None:
+    """BEGIN IMMEDIATE, tried again every few milliseconds for ``patience`` seconds while another holds the lock.
+
+    SQLite's own wait grows to 100 ms between two looks: behind a relay that writes often, most would find it locked.
+    """
+    driver: Any = connection.connection.driver_connection
+    deadline = time.monotonic() + patience
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while _is_locked(driver) and (left := deadline - time.monotonic()) > 0:
+            threading.Event().wait(min(left, LOOK_SECONDS))
+        if not driver.in_transaction:
+            connection.exec_driver_sql(BEGIN_IMMEDIATE)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+
+
+def _is_locked(driver: Any) -> bool:
+    """Whether BEGIN IMMEDIATE fails on the lock; if it fails otherwise, SQLAlchemy is left to meet it and say so."""
+    try:
+        driver.execute(BEGIN_IMMEDIATE)
+    except Exception as error:  # noqa: BLE001 - of whichever driver is in use
+        return "locked" in str(error)
+    return False
 
 
 def sqlite_path(engine: Engine) -> Path | None:
