@@ -1,10 +1,11 @@
 """Adding messages inside the caller's transaction, and the wake-up once that transaction has committed."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from outbox import statements
@@ -15,6 +16,7 @@ from outbox.message import Origin, shard_of
 from outbox.sqlite import sqlite_path
 
 _WAKE = "outbox_database_to_wake"
+_SAVEPOINT = "row_and_message"
 
 
 @contextmanager
@@ -27,8 +29,17 @@ def with_its_message(session: Session) -> Iterator[None]:
     if connection.dialect.name == "sqlite" and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         # An engine that `configure_engine` has not seen: its driver would take the savepoint for the transaction.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    with connection.begin_nested():
+    # Said ourselves: SQLAlchemy's own savepoint costs more than both rows.
+    connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
+    try:
         yield
+    except BaseException:
+        # Where the whole transaction is gone there is nothing to go back to, and the first error is the one to be seen.
+        with suppress(DBAPIError):
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        raise
+    connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
 
 def enqueue(
@@ -48,32 +59,32 @@ def enqueue_many(session: Session, *, topic: str, rows: Iterable[tuple[str, int,
     messages = [(topic, key, version, shard_of(key), payload, origin.value, now) for key, version, payload in rows]
     if not messages:
         return
-    _refuse_beyond_limit(session, len(messages))
-    statements.insert_messages(session.connection(), messages)
-    _wake_at_commit(session)
+    connection = session.connection()
+    _refuse_beyond_limit(connection, len(messages))
+    statements.insert_messages(connection, messages)
+    _wake_at_commit(session, connection)
 
 
-def _refuse_beyond_limit(session: Session, more: int) -> None:
-    limit: int | None = session.connection().get_execution_options().get("outbox_max_unsettled")
-    if limit is not None and statements.count_unsettled_up_to(session, limit + 1) + more > limit:
+def _refuse_beyond_limit(connection: Connection, more: int) -> None:
+    limit: int | None = connection.get_execution_options().get("outbox_max_unsettled")
+    if limit is not None and statements.count_unsettled_up_to(connection, limit + 1) + more > limit:
         raise OutboxFullError(
             f"the outbox holds its limit of {limit} unsettled messages; nothing was enqueued. "
             "See `relay status` for why they are not drained"
         )
 
 
-def _wake_at_commit(session: Session) -> None:
-    connection = session.connection()
+def _wake_at_commit(session: Session, connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
-        _wake_after_commit(session)
+        _wake_after_commit(session, sqlite_path(connection.engine))
     elif connection.get_execution_options().get("outbox_notify", True):
         statements.notify(connection)
 
 
-def _wake_after_commit(session: Session) -> None:
+def _wake_after_commit(session: Session, path: Path | None) -> None:
     if _WAKE not in session.info:
         event.listen(session, "after_transaction_end", _send_wake)
-    session.info[_WAKE] = sqlite_path(session.connection().engine)
+    session.info[_WAKE] = path
 
 
 def _send_wake(session: Session, ended: SessionTransaction) -> None:

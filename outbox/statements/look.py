@@ -4,17 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlalchemy.orm import Session
 
 from outbox.rows import ForKeys
 
 Row = Mapping[str, Any]
 
 
-def count_unsettled_up_to(session: Session, limit: int) -> int:
+def count_unsettled_up_to(connection: Connection, limit: int) -> int:
     """The number of unsettled messages, counted no further than ``limit``."""
     return int(
-        session.execute(
+        connection.execute(
             text(
                 """
                 SELECT count(*) FROM (SELECT 1 FROM (
