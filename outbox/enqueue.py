@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from outbox import statements
@@ -35,7 +35,7 @@ def with_its_message(session: Session) -> Iterator[None]:
         yield
     except BaseException:
         # Where the whole transaction is gone there is nothing to go back to, and the first error is the one to be seen.
-        with suppress(DBAPIError):
+        with suppress(SQLAlchemyError):
             connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             connection.exec_driver_sql(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         raise
