@@ -59,10 +59,13 @@ class DatagramSource:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
+        found = False
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._socket.recv(1)
+                found = True
+        return found
 
     def close(self) -> None:
         self._socket.close()

@@ -28,15 +28,15 @@ class NotifySource:
             self._connect()
         return -1 if self._connection is None else self._connection.fileno()
 
-    def drain(self) -> None:
+    def drain(self) -> bool:
         self.missed = False
         if self._connection is None:
-            return
+            return False
         try:
-            for _ in self._connection.notifies(timeout=0):
-                pass
+            return len(list(self._connection.notifies(timeout=0))) > 0
         except psycopg.Error as error:
             self._lost(error)
+            return False
 
     def close(self) -> None:
         if self._connection is not None:

@@ -1,8 +1,10 @@
 """What a relay waits on: wake-ups from other processes, from its own threads and signal handlers, and the time."""
 
 import contextlib
+import math
 import os
 import select
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,8 +27,8 @@ class WakeSource(Protocol):
     def fileno(self) -> int:
         """What to wait on; -1 while there is nothing."""
 
-    def drain(self) -> None:
-        """Takes all that have arrived."""
+    def drain(self) -> bool:
+        """Takes all that have arrived; whether there were any."""
 
     def close(self) -> None: ...
 
@@ -41,7 +43,8 @@ class NoSource:
     def fileno(self) -> int:
         return -1
 
-    def drain(self) -> None: ...
+    def drain(self) -> bool:
+        return False
 
     def close(self) -> None: ...
 
@@ -54,6 +57,7 @@ class WakeListener:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._source = source
+        self._woken_at = -math.inf
 
     @property
     def problem(self) -> str | None:
@@ -75,7 +79,16 @@ class WakeListener:
                 while os.read(self._read, 4096):
                     pass
         if coming in ready or self._source.missed:
-            self._source.drain()
+            self._take()
+
+    def woken_within(self, seconds: float) -> bool:
+        """Whether a wake-up came in the last ``seconds``. Takes them: look for messages afterwards."""
+        self._take()
+        return time.monotonic() - self._woken_at < seconds
+
+    def _take(self) -> None:
+        if self._source.drain():
+            self._woken_at = time.monotonic()
 
     def close(self) -> None:
         os.close(self._read)

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,6 +22,9 @@ from relay.settings import Settings
 # Retries get at most this part of a batch: a heap of refused messages must not hold up new ones.
 RETRIES_PART = 4
 MAX_BATCH_BYTES = 8 * 2**20
+# While the daemon writes: settling a batch keeps SQLite's only write lock, and the daemon's caller waits for it.
+SMALL_BATCH = 50
+DAEMON_AT_WORK_SECONDS = 5.0
 DEADLY_AFTER = 5
 # Of a larger batch the log names the first and the last message: a line of 20 KB costs more than settling one.
 NAMED_AT_MOST = 20
@@ -40,6 +43,8 @@ class Drain:
     leases: Leases
     settings: Settings
     sleep: Sleep
+    woken_within: Callable[[float], bool] = lambda _: False
+    """Whether messages were enqueued within the last so many seconds."""
     suspects: deque[int] = field(default_factory=deque)
     _horizon: Horizon = field(default_factory=Horizon)
     _in_hand: Message | None = None
@@ -48,7 +53,7 @@ class Drain:
     def suspect(self, shards: Sequence[int]) -> None:
         """Notes what the last relay of these shards may have had in hand: the first batch it would have read."""
         if shards:
-            found = self._read(shards, Horizon())
+            found = self._read(shards, Horizon(), self.settings.batch_size)
             self.suspects.extend(message.seq for message in found if message.seq not in self.suspects)
 
     def batch(self) -> list[Settled]:
@@ -64,15 +69,20 @@ class Drain:
                 self._in_hand = None
             if settled:
                 return settled
-        messages = _newest_of_each_key(self._read(tokens, self._horizon)) if tokens else []
+        size = self._size()
+        messages = _newest_of_each_key(self._read(tokens, self._horizon, size)) if tokens else []
         deliverable = [message for message in messages if message.newer_dead_seq is None]
         verdicts = deliver(self.gateway, deliverable, self.sleep) if deliverable else {}
         return self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
 
-    def _read(self, shards: Iterable[int], horizon: Horizon) -> list[Message]:
+    def _size(self) -> int:
+        excluding = self.outbox.dialect.name == "sqlite"
+        small = excluding and self.woken_within(DAEMON_AT_WORK_SECONDS)
+        return min(SMALL_BATCH, self.settings.batch_size) if small else self.settings.batch_size
+
+    def _read(self, shards: Iterable[int], horizon: Horizon, size: int) -> list[Message]:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
-        size = self.settings.batch_size
         with reading(self.outbox) as connection:
             retries = statements.retries_due(
                 connection,

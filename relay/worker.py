@@ -52,7 +52,7 @@ class Worker:
         leases = Leases(self.outbox, self.settings.lease)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
-            drain = Drain(self.outbox, self.gateway, leases, self.settings, sleep=listener.wait)
+            drain = Drain(self.outbox, self.gateway, leases, self.settings, listener.wait, listener.woken_within)
 
             def look(balance: bool) -> None:
                 if balance:

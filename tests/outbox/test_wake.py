@@ -45,6 +45,28 @@ def test_the_message_is_visible_to_others_as_soon_as_the_wake_up_arrives(box: Ou
     assert seen == list(range(1, 21))
 
 
+def test_a_listener_knows_for_how_long_nobody_woke_it(box: Outbox) -> None:
+    with listen(box.engine, "relay-1") as listener:
+        listener.wait(0)
+        listener.set()
+        before = listener.woken_within(60)
+        listener.wait(None)
+        with Session(box.engine) as session, session.begin():
+            add(session)
+        after = listener.woken_within(60)
+
+        assert (before, after, listener.woken_within(60), listener.woken_within(0)) == (False, True, True, False)
+
+
+def test_a_wake_up_that_ended_a_wait_counts_too(box: Outbox) -> None:
+    with listen(box.engine, "relay-1") as listener:
+        listener.wait(0)
+        box.put("k")
+        listener.wait(None)
+
+        assert listener.woken_within(60)
+
+
 def test_a_savepoints_release_wakes_nobody(box: Outbox) -> None:
     with hearing(box.engine) as woken, Session(box.engine) as session:
         with session.begin_nested():
