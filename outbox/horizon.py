@@ -37,7 +37,7 @@ class Horizon:
         self._final = 0
         self._replays = False
 
-    def pending(self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> list[Message]:
+    def pending(self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> statements.Found:
         """`statements.pending`, begun at the horizon."""
         wanted = frozenset(shards)
         if connection.dialect.name == "sqlite":
@@ -46,7 +46,7 @@ class Horizon:
         whole = wanted != self._shards or started >= self._next_whole
         if whole:
             self._shards, self._begin = wanted, dict.fromkeys(Origin, 0)
-        found = statements.pending(
+        found, any_retrying = statements.pending(
             connection,
             wanted,
             limit,
@@ -65,7 +65,7 @@ class Horizon:
         is_all = len(found) < limit and sum(len(one.payload) for one in found) < max_bytes
         self._advance(Origin.LIVE, found, is_all or any(one.origin == Origin.REPLAY for one in found))
         self._advance(Origin.REPLAY, found, is_all)
-        return found
+        return statements.Found(found, any_retrying)
 
     def _advance(self, origin: Origin, found: list[Message], all_of_it: bool) -> None:
         first = next((one.seq for one in found if one.origin == origin), math.inf if all_of_it else 0)

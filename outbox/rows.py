@@ -9,9 +9,11 @@ from sqlalchemy import Connection, Executable, Row
 from outbox import postgresql
 
 
-def plain_rows(connection: Connection, query: Executable) -> list[tuple[Any, ...]]:
+def plain_rows(
+    connection: Connection, query: Executable, given: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
     """All rows as the driver gives them: making SQLAlchemy's own of a million takes seconds."""
-    with connection.execute(query) as result:
+    with connection.execute(query, given) as result:
         return list(result.cursor.fetchall()) if result.cursor is not None else []
 
 

@@ -83,16 +83,12 @@ class Drain:
     def _read(self, shards: Iterable[int], horizon: Horizon, size: int) -> list[Message]:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
+        part, part_bytes = max(1, size // RETRIES_PART), MAX_BATCH_BYTES // RETRIES_PART
         with reading(self.outbox) as connection:
-            retries = statements.retries_due(
-                connection,
-                shards,
-                max(1, size // RETRIES_PART),
-                MAX_BATCH_BYTES // RETRIES_PART,
-                now=now,
-                too_far=too_far,
-            )
-            return retries + horizon.pending(connection, shards, size, MAX_BATCH_BYTES)
+            pending, any_retrying = horizon.pending(connection, shards, size, MAX_BATCH_BYTES)
+            if not any_retrying:
+                return pending
+            return statements.retries_due(connection, shards, part, part_bytes, now=now, too_far=too_far) + pending
 
     def _suspect_alone(self, tokens: dict[int, str], seq: int) -> list[Settled]:
         """Retries a message alone, its attempt counted before delivering, so that one that kills its relay ends.

@@ -2,17 +2,24 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from outbox.message import Message, Origin
-from outbox.rows import ForKeys
+from outbox.rows import ForKeys, plain_rows
 
 # A large payload is left out, and read by itself only if its batch has room for it.
 _MESSAGE = """
     m.seq, m.topic, m.key, m.version, m.shard, CASE WHEN length(m.payload) <= :short THEN m.payload END AS payload,
     m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
-    CASE WHEN EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') THEN 1 END AS any_dead
+    NULL AS newer_dead_seq
+"""
+_COLUMNS = len(Message._fields)
+# What else there may be to look for, which most times there is not: known without another question.
+_ELSE = """
+    EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') AS any_dead,
+    EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'retrying') AS any_retrying
 """
 _ANY_LENGTH = 2**31 - 1
 _PAYLOAD = text("SELECT payload FROM outbox_messages WHERE seq = :seq")
@@ -32,12 +39,19 @@ _NEWEST_OF_ITS_KEY = """
 """
 
 
+class Found(NamedTuple):
+    """Messages, and whether any may be retrying; that none is, is only known where a message was found."""
+
+    messages: list[Message]
+    any_retrying: bool
+
+
 class _Due:
     """Messages that meet ``condition``, are the newest of their key, and are of some shards."""
 
     def __init__(self, condition: str, order: str) -> None:
         sql = f"""
-            SELECT {_MESSAGE} FROM outbox_messages AS m
+            SELECT {_MESSAGE}, {_ELSE} FROM outbox_messages AS m
             WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
         """  # noqa: S608 - constants
         self._sqlite = text(sql.format(among="IN (SELECT value FROM json_each(:shards))"))
@@ -45,25 +59,30 @@ class _Due:
 
     def read(
         self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, **given: int | str
-    ) -> list[Message]:
+    ) -> Found:
         """At most ``limit``, and no more once their payloads have ``max_bytes``."""
         if limit <= 0 or max_bytes <= 0:
-            return []
+            return Found([], any_retrying=True)
+        # Below its share of the batch no payload can make it larger than wanted.
         given |= {"limit": limit, "short": max_bytes // limit}
         if connection.dialect.name == "sqlite":
-            rows = connection.execute(self._sqlite, {"shards": json.dumps(list(shards)), **given}).all()
+            rows = plain_rows(connection, self._sqlite, {"shards": json.dumps(list(shards)), **given})
         else:
-            rows = connection.execute(self._postgresql, {"shards": list(shards), **given}).all()
+            rows = plain_rows(connection, self._postgresql, {"shards": list(shards), **given})
+        if not rows:
+            return Found([], any_retrying=True)
+        *_, any_dead, any_retrying = rows[0]
         found = _whole(connection, rows, max_bytes)
-        return _with_newer_dead(connection, found) if rows and rows[0].any_dead else found
+        return Found(_with_newer_dead(connection, found) if any_dead else found, bool(any_retrying))
 
 
-def _whole(connection: Connection, rows: Iterable[Row[tuple[object, ...]]], max_bytes: int) -> list[Message]:
+def _whole(connection: Connection, rows: Iterable[tuple[Any, ...]], max_bytes: int) -> list[Message]:
     found: list[Message] = []
     size = 0
-    for message in map(Message._make, rows):
+    for row in rows:
         if size >= max_bytes:
             break
+        message = Message._make(row[:_COLUMNS])
         if message.payload is None:
             message = message._replace(payload=connection.execute(_PAYLOAD, {"seq": message.seq}).scalar_one())
         size += len(message.payload)
@@ -117,7 +136,7 @@ def pending(
     *,
     live_from: int = 0,
     replay_from: int = 0,
-) -> list[Message]:
+) -> Found:
     """Messages never tried, live before replay, oldest first; at most ``limit``, and about ``max_bytes`` of payload.
 
     Those of a ``seq`` below ``live_from`` or ``replay_from`` are passed over.
@@ -127,9 +146,10 @@ def pending(
     last = live if replay_from else replay
     found = _PENDING.read(connection, shards, limit, max_bytes, first=live, begin=live_from, last=last)
     if replay_from:
-        room = max_bytes - sum(len(message.payload) for message in found)
-        left = limit - len(found)
-        found += _PENDING.read(connection, shards, left, room, first=replay, begin=replay_from, last=replay)
+        room = max_bytes - sum(len(message.payload) for message in found.messages)
+        left = limit - len(found.messages)
+        more = _PENDING.read(connection, shards, left, room, first=replay, begin=replay_from, last=replay)
+        return Found(found.messages + more.messages, found.any_retrying and more.any_retrying)
     return found
 
 
@@ -150,12 +170,12 @@ def retries_due(
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
     first, last = connection.execute(_WAITS).one()
-    found = []
+    found: list[Message] = []
     if first is not None and first <= now:
-        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, until=now)
+        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, until=now).messages
     if last is not None and last > too_far:
         room = max_bytes - sum(len(message.payload) for message in found)
-        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, too_far=too_far)
+        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, too_far=too_far).messages
     return found
 
 

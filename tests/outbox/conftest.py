@@ -72,7 +72,7 @@ class Outbox:
 
     def pending(self, limit: int = 100, max_bytes: int = 10**9) -> list[Message]:
         with reading(self.engine) as connection:
-            return statements.pending(connection, range(outbox.SHARDS), limit, max_bytes)
+            return statements.pending(connection, range(outbox.SHARDS), limit, max_bytes).messages
 
     def retries_due(self, now: int, too_far: int, limit: int = 100) -> list[Message]:
         with reading(self.engine) as connection:

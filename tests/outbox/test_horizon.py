@@ -25,7 +25,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(box: Outbox, at: Horizon, limit: int = 100) -> list[Message]:
     with reading(box.engine) as connection:
-        return at.pending(connection, EVERY_SHARD, limit, 10**9)
+        return at.pending(connection, EVERY_SHARD, limit, 10**9).messages
 
 
 def settle_all(box: Outbox, at: Horizon) -> int:
@@ -156,7 +156,7 @@ def entries_walked(box: Outbox, at: Horizon) -> tuple[int, list[Message]]:
 
     with reading(box.engine) as connection:
         event.listen(connection, "before_cursor_execute", note)
-        found = at.pending(connection, EVERY_SHARD, 100, 10**9)
+        found = at.pending(connection, EVERY_SHARD, 100, 10**9).messages
         event.remove(connection, "before_cursor_execute", note)
         ((statement, parameters),) = sent
         (plan,) = connection.exec_driver_sql(

@@ -82,9 +82,9 @@ def test_only_messages_of_the_given_shards_are_read(box: Outbox) -> None:
     assert shard_of("a") != shard_of("b")
 
     with reading(box.engine) as connection:
-        found = statements.pending(connection, [shard_of("b")], 10, 10)
+        found = statements.pending(connection, [shard_of("b")], 10, 10).messages
         due = statements.retries_due(connection, [shard_of("b")], 10, 10, now=NOW, too_far=TOO_FAR)
-        none = statements.pending(connection, [], 10, 10)
+        none = statements.pending(connection, [], 10, 10).messages
 
     assert (found, [message.seq for message in due], none) == ([], [wanted], [])
 
@@ -156,3 +156,16 @@ def test_the_age_of_the_oldest_counts_only_what_waits(box: Outbox) -> None:
     with reading(box.engine) as connection:
         assert statements.oldest_unsettled_at(connection) == 500
         assert statements.count_by_state(connection) == {"delivered": 1, "retrying": 1, "pending": 1}
+
+
+def test_that_nothing_is_retrying_is_known_from_any_pending_message(box: Outbox) -> None:
+    with reading(box.engine) as connection:
+        nothing_found = statements.pending(connection, range(64), 10, 10)
+    box.put("a")
+    with reading(box.engine) as connection:
+        none = statements.pending(connection, range(64), 10, 10)
+    box.put("b", **retrying(NOW + 1))
+    with reading(box.engine) as connection:
+        one = statements.pending(connection, range(64), 10, 10)
+
+    assert (nothing_found.any_retrying, none.any_retrying, one.any_retrying) == (True, False, True)

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import pytest
 from sqlalchemy.orm import Session
 
 from outbox import enqueue, upgrade
@@ -51,18 +52,16 @@ def test_a_listener_knows_for_how_long_nobody_woke_it(box: Outbox) -> None:
         listener.set()
         before = listener.woken_within(60)
         listener.wait(None)
-        with Session(box.engine) as session, session.begin():
-            add(session)
-        after = listener.woken_within(60)
-
-        assert (before, after, listener.woken_within(60), listener.woken_within(0)) == (False, True, True, False)
-
-
-def test_a_wake_up_that_ended_a_wait_counts_too(box: Outbox) -> None:
-    with listen(box.engine, "relay-1") as listener:
-        listener.wait(0)
         box.put("k")
         listener.wait(None)
+
+        assert (before, listener.woken_within(60), listener.woken_within(0)) == (False, True, False)
+
+
+@pytest.mark.only("sqlite", because="NOTIFY may come a moment after the commit")
+def test_a_wake_up_is_heard_without_waiting(box: Outbox) -> None:
+    with listen(box.engine, "relay-1") as listener:
+        box.put("k")
 
         assert listener.woken_within(60)
 
