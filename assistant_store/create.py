@@ -84,7 +84,7 @@ def create_invite(
         created_at=now,
         updated_at=now,
     )
-    with with_its_message(session):
-        _INSERT.run(session.connection(), [values_of(invite)])
+    with with_its_message(session) as connection:
+        _INSERT.run(connection, [values_of(invite)])
         enqueue_invites(session, [invite])
     return CreatedInvite(invite=invite, raw_token=None if request.is_voice else token, code=code)

@@ -20,7 +20,7 @@ _SAVEPOINT = "row_and_message"
 
 
 @contextmanager
-def with_its_message(session: Session) -> Iterator[None]:
+def with_its_message(session: Session) -> Iterator[Connection]:
     """What is written inside, a row and its message, stays or goes as one, even if the caller catches the error.
 
     Without it a caller that catches `OutboxFullError` and goes on would commit the row alone.
@@ -32,7 +32,7 @@ def with_its_message(session: Session) -> Iterator[None]:
     # Said ourselves: SQLAlchemy's own savepoint costs more than both rows.
     connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
     try:
-        yield
+        yield connection
     except BaseException:
         # Where the whole transaction is gone there is nothing to go back to, and the first error is the one to be seen.
         with suppress(SQLAlchemyError):
@@ -76,22 +76,17 @@ def _refuse_beyond_limit(connection: Connection, more: int) -> None:
 
 def _wake_at_commit(session: Session, connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
-        _wake_after_commit(session, sqlite_path(connection.engine))
+        session.info[_WAKE] = sqlite_path(connection.engine)
     elif connection.get_execution_options().get("outbox_notify", True):
         statements.notify(connection)
 
 
-def _wake_after_commit(session: Session, path: Path | None) -> None:
-    if _WAKE not in session.info:
-        event.listen(session, "after_transaction_end", _send_wake)
-    session.info[_WAKE] = path
-
-
+# For every session of the process: listening to each that enqueues costs as much as the message.
+@event.listens_for(Session, "after_transaction_end")
 def _send_wake(session: Session, ended: SessionTransaction) -> None:
     # Fires for savepoints too; only the end of the outermost transaction makes the message visible to a relay.
     if ended.parent is not None:
         return
-    path: Path | None = session.info[_WAKE]
+    path: Path | None = session.info.pop(_WAKE, None)
     if path is not None:
-        session.info[_WAKE] = None
         wake(path)
