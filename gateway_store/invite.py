@@ -66,11 +66,8 @@ INVITES = Table(
     MetaData(),
     *(Column(name, BigInteger() if name in INTEGERS else Text(), primary_key=name == "id") for name in COLUMNS),
 )
-_values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
-
-
-def invite_with_attributes_of(one: object) -> Invite:
-    return Invite._make(_values_of(one))
+values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
+"""Of anything with an invite's attributes, in the order of `COLUMNS`."""
 
 
 def invite_of(row: Row[Any]) -> Invite:

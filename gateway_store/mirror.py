@@ -74,7 +74,7 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
 def mirror_and_commit(
     engine: Engine, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
 ) -> list[MirrorOutcome | MirrorRefusedError]:
-    """`mirror_batch` in a transaction of its own: durable when it returns.
+    """`mirror_batch`, of at most 1,000, in a transaction of its own: durable when it returns.
 
     Raises what SQLAlchemy raises where the database cannot work, and `outbox.DatabaseMissingError`; a COMMIT that
     raises may still have succeeded.

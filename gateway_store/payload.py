@@ -8,7 +8,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError
-from gateway_store.invite import Invite, invite_with_attributes_of
+from gateway_store.invite import Invite, values_of
 
 LARGEST_INTEGER = 2**53 - 1
 
@@ -54,7 +54,7 @@ class InvitePayload(BaseModel):
     updated_at: Integer
 
     def invite(self) -> Invite:
-        return invite_with_attributes_of(self)
+        return Invite._make(values_of(self))
 
 
 def check_params(params: object) -> InvitePayload:

@@ -39,7 +39,8 @@ def open_engine(
     ``create=False`` a missing file raises `DatabaseMissingError` when a connection is made. ``module`` is the driver:
     `pysqlite3` where it is installed, unless given. A process must use one driver only for one file: the locks of two
     do not see each other, and commits can be lost. Pass ``sqlite3`` in a process that opens the same file through
-    aiosqlite or by itself. ``cache_mib`` is what each connection keeps in memory, about 2 unless given.
+    aiosqlite or by itself. ``cache_mib`` is what each connection keeps in memory, about 2 unless given. A ``relay``, or
+    whoever else mirrors, copies the log into the database before it gets so long that the daemon's commits must.
 
     PostgreSQL: READ COMMITTED, whatever the server's default; nothing is kept in the session, so a transaction-mode
     pooler may stand between. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.

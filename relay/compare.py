@@ -1,7 +1,7 @@
-"""Comparing the stores row by row, in one ordered pass over both, in constant memory."""
+"""Comparing the stores: what differs, how, and whether a message still waits that will repair it."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -12,9 +12,8 @@ from outbox import reading, statements
 from relay.errors import InterruptedRelayError, UsageError
 from relay.open import open_mirror, reaching
 from relay.settings import Settings
-from relay.topics import INVITES, STATUS_RANK, Side, Topic, Values
-
-PAGE = 1_000
+from relay.topics import INVITES, STATUS_RANK, Topic, Values
+from relay.walk import differing_ids
 
 log = structlog.get_logger()
 
@@ -77,7 +76,16 @@ def compare(
     Each page is read in short transactions of its own, so the stores may change meanwhile: a row that differs is read
     again, from both, before it is reported.
     """
-    for differing in _differing_ids(source, mirror, seen, since, on_page, topic):
+
+    def count_ours(rows: int) -> None:
+        seen.assistant_rows += rows
+        on_page()
+
+    def count_theirs(rows: int) -> None:
+        seen.gateway_rows += rows
+        on_page()
+
+    for differing in differing_ids(source, mirror, topic, since=since, on_ours=count_ours, on_theirs=count_theirs):
         yield from seen.count(_confirmed(source, mirror, differing, topic))
 
 
@@ -114,96 +122,6 @@ def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Co
         mirror.dispose()
     log.info("drift_checked", rows=seen.assistant_rows, drift=seen.differences - seen.waiting, waiting=seen.waiting)
     return seen
-
-
-def _differing_ids(
-    source: Engine,
-    mirror: Engine,
-    seen: Comparison,
-    since: int | None,
-    on_page: Callable[[], None],
-    topic: Topic,
-) -> Iterator[list[str]]:
-    """Pages of ids on which two cursors, moving together in the order of ids, found the stores to disagree."""
-    updated_at = topic.columns.index("updated_at")
-
-    def count_ours(rows: int) -> None:
-        seen.assistant_rows += rows
-        on_page()
-
-    def count_theirs(rows: int) -> None:
-        seen.gateway_rows += rows
-        on_page()
-
-    ours = _Cursor(source, topic.source, count_ours)
-    theirs = _Cursor(mirror, topic.mirror, count_theirs)
-    found: list[str] = []
-    while ours.row is not None or theirs.row is not None:
-        if ours.page_equals(theirs):
-            ours.skip_page()
-            theirs.skip_page()
-            continue
-        left, right = ours.row, theirs.row
-        if right is None or (left is not None and str(left[0]) < str(right[0])):
-            row, other = left, None
-            ours.move()
-        elif left is None or str(right[0]) < str(left[0]):
-            row, other = right, None
-            theirs.move()
-        else:
-            row, other = left, right
-            ours.move()
-            theirs.move()
-        if row == other or row is None:
-            continue
-        if since is None or max(_instant(row, updated_at), _instant(other, updated_at)) >= since:
-            found.append(str(row[0]))
-        if len(found) == PAGE:
-            yield found
-            found = []
-    if found:
-        yield found
-
-
-def _instant(row: Values | None, position: int) -> int:
-    return 0 if row is None else int(row[position] or 0)
-
-
-class _Cursor:
-    """Goes through one side's rows by id, a page in a short transaction of its own at a time."""
-
-    def __init__(self, engine: Engine, side: Side, count: Callable[[int], None]) -> None:
-        self._engine, self._side, self._count = engine, side, count
-        self._page: Sequence[Values] = []
-        self._at = 0
-        self._after: str | None = ""
-        self._read()
-
-    @property
-    def row(self) -> Values | None:
-        """None at the end."""
-        return self._page[self._at] if self._at < len(self._page) else None
-
-    def page_equals(self, other: "_Cursor") -> bool:
-        """Whether both are at the start of pages that agree, as nearly all do."""
-        return self._at == other._at == 0 and self._page == other._page
-
-    def move(self) -> None:
-        self._at += 1
-        if self._at >= len(self._page):
-            self._read()
-
-    def skip_page(self) -> None:
-        self._read()
-
-    def _read(self) -> None:
-        self._at, self._page = 0, []
-        if self._after is None:
-            return
-        with reading(self._engine) as connection:
-            self._page = self._side.page(connection, after=self._after, limit=PAGE)
-        self._count(len(self._page))
-        self._after = str(self._page[-1][0]) if len(self._page) == PAGE else None
 
 
 def _confirmed(source: Engine, mirror: Engine, ids: list[str], topic: Topic, again: int = 3) -> list[Difference]:

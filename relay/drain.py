@@ -26,7 +26,7 @@ MAX_BATCH_BYTES = 8 * 2**20
 SMALL_BATCH = 50
 DAEMON_AT_WORK_SECONDS = 5.0
 DEADLY_AFTER = 5
-# Of a larger batch the log names the first and the last message: a line of 20 KB costs more than settling one.
+# Of a larger batch the log names the lowest and the highest seq: a line of 20 KB costs more than settling one.
 NAMED_AT_MOST = 20
 _CRASHES = "relays in a row stopped while delivering it: {}"
 _COUNTED_CRASHES = re.compile(re.escape(_CRASHES.format("")) + "([0-9]+)")
@@ -174,7 +174,8 @@ def _newest_of_each_key(messages: Iterable[Message]) -> list[Message]:
 def _log(settled: Sequence[Settled]) -> None:
     delivered = [one.message for one in settled if one.verdict.outcome is Outcome.DELIVERED]
     if len(delivered) > NAMED_AT_MOST:
-        log.info("delivered", count=len(delivered), seqs=(delivered[0].seq, delivered[-1].seq))
+        seqs = [message.seq for message in delivered]
+        log.info("delivered", count=len(delivered), seqs=(min(seqs), max(seqs)))
     elif delivered:
         log.info("delivered", count=len(delivered), invites=[message.key for message in delivered])
     for one in settled:

@@ -1,6 +1,5 @@
 """The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id."""
 
-import json
 import os
 import select
 import socket
@@ -12,13 +11,11 @@ from pathlib import Path
 
 import structlog
 
-from gateway_store.connection import MAX_LINE
 from gateway_store.listening import peer_uid
-from gateway_store.payload import refuse_constant
-from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD
-from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox import Message, Outcome, Verdict
 from outbox.redact import redact_reason
 from relay.gateway import GatewayUnreachableError
+from relay.socket_protocol import ConfusedAnswerError, probe_line, read_answer, request_line, verdict_of
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -30,15 +27,8 @@ OUTGOING_BYTES = 2**17
 MAX_ANSWER = 2**24
 # Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
 DELIVERY_SECONDS = 15.0
-# What the store of the real gateway says of one row; its other errors are about the store.
-OF_A_ROW = ("constraint failed", "datatype mismatch")
-MAX_DEPTH = 100
 
 log = structlog.get_logger()
-
-
-class _AnotherError(ValueError):
-    """A payload that is not its message's."""
 
 
 class _BrokenError(Exception):
@@ -76,7 +66,7 @@ class SocketGateway:
         verdicts: dict[int, Verdict] = {}
         try:
             self._exchange(_Flight(deque(messages)), verdicts)
-        except (_BrokenError, OSError) as error:
+        except (_BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
             reason = redact_reason(f"{self._path}: {error}")
             log.warning("gateway_connection_broken", reason=reason, unanswered=len(messages) - len(verdicts))
@@ -89,11 +79,10 @@ class SocketGateway:
         return [verdicts[message.seq] for message in messages]
 
     def probe(self) -> None:
-        """Asks for a method that no gateway has: any answer shows that requests are being answered."""
         try:
             connection = self._connected()
-            connection.sendall(_line("probe", "relay_probe", "null"))
-            self._read_answer(time.monotonic() + self._answer_seconds)
+            connection.sendall(probe_line())
+            self._await_answer(time.monotonic() + self._answer_seconds)
         except (_BrokenError, OSError) as error:
             self.close()
             raise GatewayUnreachableError(redact_reason(f"{self._path}: {error}")) from error
@@ -104,31 +93,20 @@ class SocketGateway:
         self._socket = None
         self._received.clear()
 
-    def _request(self, message: Message) -> tuple[str, bytes] | Verdict:
-        if message.topic != self._topic:
-            return Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {message.topic!r}; the socket cannot carry it")
-        try:
-            params = _on_one_line(message.payload, message.key)
-        except _AnotherError as error:
-            return Verdict(Outcome.REFUSED_FOR_GOOD, str(error))
-        except (ValueError, RecursionError) as error:
-            return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
-        self._last_id += 1
-        line = _line(str(self._last_id), METHOD, params)
-        if len(line) > MAX_LINE:
-            return Verdict(Outcome.REFUSED_FOR_GOOD, f"the request has {len(line)} bytes, more than {MAX_LINE}")
-        return str(self._last_id), line
-
     def _fill(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
         while flight.waiting and flight.has_room:
             message = flight.waiting.popleft()
-            request = self._request(message)
-            if isinstance(request, Verdict):
-                verdicts[message.seq] = request
+            if message.topic != self._topic:
+                reason = f"unknown topic {message.topic!r}; the socket cannot carry it"
+                verdicts[message.seq] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
+                continue
+            self._last_id += 1
+            line = request_line(message, str(self._last_id))
+            if isinstance(line, Verdict):
+                verdicts[message.seq] = line
             else:
-                request_id, line = request
                 flight.outgoing += line
-                flight.awaited[request_id] = message
+                flight.awaited[str(self._last_id)] = message
 
     def _exchange(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
         self._fill(flight, verdicts)
@@ -154,8 +132,8 @@ class SocketGateway:
                 self._fill(flight, verdicts)
             if readable:
                 self._receive(connection)
-                for answer in self._answers():
-                    _judge(answer, flight.awaited, verdicts)
+                for line in self._answers():
+                    _judge(line, flight.awaited, verdicts)
                     deadline = time.monotonic() + self._answer_seconds
                 self._fill(flight, verdicts)
 
@@ -196,17 +174,13 @@ class SocketGateway:
         self._received[:] = rest
         return whole
 
-    def _read_answer(self, deadline: float) -> None:
+    def _await_answer(self, deadline: float) -> None:
         connection = self._connected()
         while not self._answers():
             readable, _, _ = select.select([connection], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
                 raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
             self._receive(connection)
-
-
-def _line(request_id: str, method: str, params: str) -> bytes:
-    return f'{{"id":"{request_id}","method":"{method}","params":{params}}}\n'.encode("ascii")
 
 
 def _refuse_stranger(connection: socket.socket, path: Path) -> None:
@@ -218,67 +192,9 @@ def _refuse_stranger(connection: socket.socket, path: Path) -> None:
         raise _BrokenError(f"the server there runs as user {uid}, who owns neither this process nor the folder")
 
 
-def _on_one_line(payload: str, key: str) -> str:
-    """The payload as JSON that any gateway reads: what is no JSON would be answered with no id to tell which it was.
-
-    ASCII only: the real gateway decodes each packet by itself and breaks characters that are split.
-    """
-    found = _DECODER.decode(payload)
-    if _is_deep(found):
-        raise RecursionError
-    if isinstance(found, dict) and found.get("id", key) != key:
-        # The answer would name that one, and look like an answer to nothing.
-        raise _AnotherError("the payload is another invite than the message's key")
-    if payload.isascii() and "\n" not in payload:
-        return payload
-    return json.dumps(found, separators=(",", ":"), allow_nan=False)
-
-
-def _is_deep(value: object) -> bool:
-    """Whether a gateway might find it too deeply nested to be read."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for one in level
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return False
-    return True
-
-
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
-
-
 def _judge(line: bytes, awaited: dict[str, Message], verdicts: dict[int, Verdict]) -> None:
-    try:
-        answer = json.loads(line)
-    except (ValueError, RecursionError):
-        raise _BrokenError("an answer that is not JSON") from None
-    if not isinstance(answer, dict):
-        raise _BrokenError("an answer that is no object")
-    # Some servers answer with the id as a number.
-    message = awaited.pop(str(answer.get("id")), None)
+    request_id, answer = read_answer(line)
+    message = awaited.pop(request_id, None)
     if message is None:
-        raise _BrokenError(f"an answer to nothing that was asked: {answer.get('error') or 'a wrong id'}")
-    verdicts[message.seq] = _verdict(answer, message)
-
-
-def _verdict(answer: dict[str, object], message: Message) -> Verdict:
-    result, error = answer.get("result"), answer.get("error")
-    match result, error:
-        case {"id": invite_id}, None if invite_id == message.key:
-            return DELIVERED
-        case _, str() if error.startswith(INVALID_PARAMS):
-            return Verdict(Outcome.REFUSED_FOR_GOOD, error)
-        case _, str() if FOREIGN_KEY in error:
-            return Verdict(Outcome.REFUSED_FOR_NOW, error)
-        case _, str() if any(words in error for words in OF_A_ROW):
-            return Verdict(Outcome.REFUSED_FOR_GOOD, error)
-        case _, str():
-            # A locked store, or a method it does not know yet: it, not the message, is the trouble.
-            return Verdict(Outcome.UNREACHABLE, redact_reason(f"the gateway answered: {error}"))
-        case _:
-            raise _BrokenError("an answer with neither this invite's id nor an error")
+        raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.get('error') or 'a wrong id'}")
+    verdicts[message.seq] = verdict_of(answer, message)
