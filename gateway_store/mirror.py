@@ -7,6 +7,7 @@ its start, as every one on an engine of ``outbox.open_engine`` does. PostgreSQL:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -34,6 +35,9 @@ CACHE_MIB = 12
 # PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
 _RAISED, _TOO_LONG = "P0", "54000"
 
+# How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never each
+# for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.
+_ORDER = {"postgresql": attrgetter("id"), "sqlite": attrgetter("token_hash")}
 _CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
 _INSERT = Insert(TABLE, COLUMNS)
 _UPDATE = ForEachRow(
@@ -198,8 +202,7 @@ def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite
 
 
 def _write(connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
-    # By id, so that of two that add the same rows one waits for the other, and never each for each.
-    new = [current[id_] for id_ in sorted(current) if id_ not in stored]
+    new = sorted((current[id_] for id_ in current.keys() - stored.keys()), key=_ORDER[connection.dialect.name])
     changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
     # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
     # whose contact is gone.

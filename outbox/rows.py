@@ -32,7 +32,8 @@ class Insert:
         if not rows:
             return
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(self._sqlite, list(rows))
+            # The driver binds a named tuple's values more slowly than a plain one's.
+            connection.exec_driver_sql(self._sqlite, list(map(tuple, rows)))
         elif len(rows) == 1:
             connection.exec_driver_sql(self._postgresql, rows[0])
         else:
