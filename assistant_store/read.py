@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from assistant_store.invite import COLUMNS, INVITES, Invite, invite_of
 from assistant_store.secret import hash_secret
-from outbox.rows import plain_rows
+from outbox.driver import plain_rows
 
 _C = INVITES.c
 

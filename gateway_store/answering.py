@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.mirror import mirror_and_commit
 from gateway_store.wire import Request, error_reply, refusal_reply, result_reply
+from outbox.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of
 
@@ -20,7 +21,9 @@ def answers(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
     if not requests:
         return []
     try:
-        results = mirror_and_commit(engine, [request.invite for request in requests], first_created_at_wins=True)
+        results = once_more_if_cut_off(
+            lambda: mirror_and_commit(engine, [request.invite for request in requests], first_created_at_wins=True)
+        )
     except (DBAPIError, DatabaseMissingError) as error:
         kind = "SQLiteError" if engine.dialect.name == "sqlite" else "DatabaseError"
         reason = f"{kind}: {reason_of(error)}"

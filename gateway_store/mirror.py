@@ -35,8 +35,8 @@ CACHE_MIB = 12
 # PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
 _RAISED, _TOO_LONG = "P0", "54000"
 
-# How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never each
-# for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.
+# How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never
+# each for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.
 _ORDER = {"postgresql": attrgetter("id"), "sqlite": attrgetter("token_hash")}
 _CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
 _INSERT = Insert(TABLE, COLUMNS)

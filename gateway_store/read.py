@@ -6,7 +6,8 @@ from sqlalchemy import Connection, collate, select
 from sqlalchemy.orm import Session
 
 from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
-from outbox.rows import ForKeys, plain_rows
+from outbox.driver import plain_rows
+from outbox.rows import ForKeys
 
 _BY_IDS = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}}")  # noqa: S608 - names of our own
 _TO_MERGE = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}} ORDER BY id {{lock}}")  # noqa: S608

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from outbox import postgresql, sqlite
 from outbox.errors import DatabaseMissingError
@@ -16,6 +18,8 @@ BUSY_TIMEOUT_SECONDS = 5.0
 LONGEST_LOOK_SECONDS = 0.11
 
 _READS = "outbox_only_reads"
+
+T = TypeVar("T")
 
 
 def open_engine(
@@ -117,6 +121,19 @@ def writing_in_place(engine: Engine) -> Iterator[Connection]:
         yield connection
     if sqlite.file_identity(path) != before:
         raise DatabaseMissingError(f"{path} was replaced during the transaction")
+
+
+def once_more_if_cut_off(work: Callable[[], T]) -> T:
+    """Does ``work``, and again if its connection had ended: a relay's, used a moment ago, is not asked before its use.
+
+    ``work`` must be harmless to repeat: it may have committed.
+    """
+    try:
+        return work()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return work()
 
 
 @contextmanager

@@ -73,9 +73,9 @@ class Horizon:
 
     def _mark(self, connection: Connection) -> None:
         """Three steps, each in a later snapshot: what was given out, who was under way then, all of them ended."""
-        oldest, newest, given_out = statements.under_way(connection)
+        oldest, newest, given_out = statements.under_way(connection, self._final)
         if self._awaited is not None and oldest >= self._awaited[1]:
             self._final, self._awaited = self._awaited[0], None
-        if self._awaited is None:
+        if self._awaited is None and newest is not None:
             self._awaited = (self._given_out, newest)
         self._given_out = given_out

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from outbox import statements
-from outbox.engine import reading, writing
+from outbox.engine import once_more_if_cut_off, reading, writing
 from outbox.message import SHARDS
 
 LONGEST_LEASE = timedelta(seconds=60)
@@ -135,11 +135,14 @@ class Leases:
 
     def release(self) -> None:
         """Gives everything up and signs off; another relay can go on at once."""
+        once_more_if_cut_off(self._sign_off)
+        with self._mutex:
+            self._held = {}
+
+    def _sign_off(self) -> None:
         with writing(self.engine) as connection:
             statements.delete_leases(connection, self.tokens.items())
             statements.delete_relay(connection, self.owner)
-        with self._mutex:
-            self._held = {}
 
     def _show_alive(self, connection: Connection, now: int) -> None:
         statements.put_relay(connection, {"id": self.owner, "host": host(), "pid": os.getpid(), "now": now})

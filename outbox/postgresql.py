@@ -1,12 +1,11 @@
 """PostgreSQL set up as the promises need: our own BEGIN, in one round trip, and nothing kept in the session."""
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 DRIVER = "postgresql+psycopg"
@@ -86,31 +85,16 @@ def hide_rows(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def shorten(context: ExceptionContext) -> None:
         told, shown = context.original_exception, context.sqlalchemy_exception
-        first = _first_line(told)
+        first = first_line(told)
         if first is not None:
             if shown is not None:
                 shown.args = (str(shown.args[0]).replace(str(told), first), *shown.args[1:])
             told.args = (first,)
 
 
-def _first_line(told: BaseException) -> str | None:
+def first_line(told: BaseException) -> str | None:
+    """What the server says of an error, without the lines that quote the row; None of another error."""
     return getattr(getattr(told, "diag", None), "message_primary", None)
-
-
-def copy_rows(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """``COPY ... FROM STDIN`` in the caller's transaction; raises what a statement of SQLAlchemy's would raise."""
-    # Imported here: the driver is an extra.
-    import psycopg
-
-    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    try:
-        with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except psycopg.Error as error:
-        error.args = (_first_line(error) or str(error),)
-        raised = DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True, dialect=connection.dialect)
-        raise raised from error
 
 
 def begin_reading(relay: bool) -> str:

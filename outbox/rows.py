@@ -4,23 +4,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row
+from sqlalchemy import Connection, Row
 
-from outbox import postgresql
-
-
-def plain_rows(
-    connection: Connection, query: Executable, given: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    """All rows as the driver gives them: making SQLAlchemy's own of a million takes seconds."""
-    with connection.execute(query, given) as result:
-        return list(result.cursor.fetchall()) if result.cursor is not None else []
+from outbox.driver import copy_rows, takes_copy
 
 
 class Insert:
-    """Adds rows: on SQLite one at a time, on PostgreSQL several by COPY."""
+    """Adds rows: on SQLite one at a time, on PostgreSQL several by COPY where it can be used."""
 
     def __init__(self, table: str, columns: Iterable[str]) -> None:
+        self._table = table
         names = tuple(columns)
         self._insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({{places}})"  # noqa: S608 - our own names
         self._sqlite = self._insert.format(places=", ".join("?" for _ in names))
@@ -34,10 +27,10 @@ class Insert:
         if connection.dialect.name == "sqlite":
             # The driver binds a named tuple's values more slowly than a plain one's.
             connection.exec_driver_sql(self._sqlite, list(map(tuple, rows)))
-        elif len(rows) == 1:
-            connection.exec_driver_sql(self._postgresql, rows[0])
+        elif len(rows) > 1 and takes_copy(connection, self._table):
+            copy_rows(connection, self._copy, rows)
         else:
-            postgresql.copy_rows(connection, self._copy, rows)
+            connection.exec_driver_sql(self._postgresql, rows[0] if len(rows) == 1 else list(rows))
 
 
 class ForEachRow:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, Operational
 from gateway_store import ContactMissingError, MirrorRefusedError
 from gateway_store.mirror import CACHE_MIB
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
-from outbox.engine import takes_writes, writing
+from outbox.engine import once_more_if_cut_off, takes_writes, writing
 from outbox.redact import reason_of
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
@@ -32,13 +32,7 @@ class EmbeddedGateway:
 
     def probe(self) -> None:
         try:
-            try:
-                self._probe()
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                # It ended while it was not in use; what a new one says is how it is now.
-                self._probe()
+            once_more_if_cut_off(self._probe)
         except (DBAPIError, DatabaseMissingError) as error:
             raise GatewayUnreachableError(reason_of(error)) from error
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from outbox.driver import plain_rows
 from outbox.message import Message, Origin
-from outbox.rows import ForKeys, plain_rows
+from outbox.rows import ForKeys
 
 # A large payload is left out, and read by itself only if its batch has room for it.
 _MESSAGE = """
@@ -153,16 +154,24 @@ def pending(
     return found
 
 
-def under_way(connection: Connection) -> tuple[int, int, int]:
-    """PostgreSQL only: the oldest transaction that had not ended when the snapshot was taken, the first that had not
-    begun, and the highest ``seq`` given out by now."""
-    row = connection.exec_driver_sql(
-        """
-        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
-            pg_snapshot_xmax(pg_current_snapshot())::text::bigint, last_value FROM outbox_messages_seq_seq
-        """
-    ).one()
+def under_way(connection: Connection, passed: int) -> tuple[int, int | None, int]:
+    """PostgreSQL only: the number of the oldest transaction that had not ended when the snapshot was taken, one above
+    all given to transactions so far, and the highest ``seq`` given out.
+
+    The second is this transaction's own, drawn for it, and None where no ``seq`` above ``passed`` was given out. The
+    snapshot's upper end would not do: transactions that are under way can lie above it.
+    """
+    row = connection.execute(_UNDER_WAY, {"passed": passed}).one()
     return row[0], row[1], row[2]
+
+
+_UNDER_WAY = text(
+    """
+    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),
+        CASE WHEN last_value > :passed THEN CAST(CAST(pg_current_xact_id() AS text) AS bigint) END, last_value
+    FROM outbox_messages_seq_seq
+    """
+)
 
 
 def retries_due(

@@ -69,6 +69,26 @@ def test_a_lower_seq_that_commits_after_a_higher_one_was_delivered_is_read_at_on
     assert found.seq < min(higher)
 
 
+def test_a_message_of_the_only_transaction_under_way_is_read_at_once(box: Outbox) -> None:
+    """Its number is not below any snapshot's upper end: that is drawn behind the last one that ended."""
+    at = Horizon()
+    with uncommitted(box, "alone"):
+        assert settle_all(box, at) == 0
+    assert [one.key for one in read(box, at)] == ["alone"]
+
+
+def test_while_there_is_nothing_to_pass_no_transaction_is_given_a_number(box: Outbox) -> None:
+    at = Horizon()
+    box.put("k")
+    settle_all(box, at)
+    while at._begin[Origin.LIVE] <= 1:
+        read(box, at)
+    with reading(box.engine) as connection:
+        at.pending(connection, EVERY_SHARD, 100, 10**9)
+        (number,) = connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()").one()
+    assert number is None
+
+
 def test_it_waits_for_each_of_several_transactions_that_end_in_another_order(box: Outbox) -> None:
     at = Horizon()
     with uncommitted(box, "first"):
