@@ -4,6 +4,8 @@
 use: fewer rounds and parts, and nothing written.
 """
 
+import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -26,7 +28,7 @@ from bench import (
 from bench.figure import Findings
 from relay.console import Printer
 
-PARTS: Mapping[str, Callable[[], Findings]] = {
+PARTS: Mapping[str, Callable[..., Findings]] = {
     "draining": draining.measure,
     "million": draining.measure_many,
     "postgresql": postgresql.measure,
@@ -38,7 +40,7 @@ PARTS: Mapping[str, Callable[[], Findings]] = {
     "stalling": stalling.measure,
     "bloat": bloat.measure,
 }
-QUICK: Mapping[str, Callable[[], Findings]] = {
+QUICK: Mapping[str, Callable[..., Findings]] = {
     "draining": partial(draining.measure, rounds=3, with_peers=False),
     "socket": partial(serving.measure, rounds=1, requests=100),
     "latency": partial(mirroring.measure, invites=50, rounds=2),
@@ -49,17 +51,22 @@ QUICK: Mapping[str, Callable[[], Findings]] = {
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(PARTS)), metavar="[PART]...")
 @click.option("--quick", is_flag=True, help="Under two minutes in all.")
+@click.option("--rounds", type=click.IntRange(1), help="Of the parts that have rounds; a million takes minutes each.")
 @click.option("--write", is_flag=True, help="Keep what is found in docs/.")
-def main(names: tuple[str, ...], quick: bool, write: bool) -> None:
+def main(names: tuple[str, ...], quick: bool, rounds: int | None, write: bool) -> None:
     """Measures every PART, or those named."""
     if quick and (names or write):
         raise click.UsageError("--quick takes no parts, and its figures are not worth keeping")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    if write:
+        # Now, not after hours: what draws the picture is an extra.
+        importlib.import_module("bench.plot")
     parts = QUICK if quick else PARTS
     findings: dict[str, Findings] = {}
     for name in names or parts:
         Printer(as_json=False).say(f"measuring: {name}")
-        findings[name] = parts[name]()
+        takes_rounds = "rounds" in inspect.signature(parts[name]).parameters
+        findings[name] = partial(parts[name], rounds=rounds)() if rounds and takes_rounds else parts[name]()
         if write:
             report.write({name: findings[name]}, order=PARTS)
     report.show(findings)

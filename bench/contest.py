@@ -1,10 +1,15 @@
 """Several who do the same work, in turns: what one of them gets is told as a ratio to another in the same turn."""
 
+import random
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ROUNDS = 5
+
+
+class DidNotFinishError(Exception):
+    """One contestant's trouble, which is no reason to lose what the others did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class Results:
     """The runs of each contestant, in the order of the rounds."""
 
     runs: dict[str, list[Run]]
+    failed: dict[str, str] = field(default_factory=dict)
+    """Who could not finish, and why; the others went on."""
 
     def rate(self, name: str) -> float:
         return statistics.median(run.rate for run in self.runs[name])
@@ -29,15 +36,24 @@ class Results:
             one.rate / other.rate for one, other in zip(self.runs[name], self.runs[to], strict=True)
         )
 
+    def lowest_and_highest(self, name: str) -> tuple[float, float]:
+        rates = [run.rate for run in self.runs[name]]
+        return min(rates), max(rates)
+
     def peak_mib(self, name: str) -> float:
         return max(run.peak_mib for run in self.runs[name])
 
 
 def contest(contestants: Mapping[str, Callable[[], Run]], rounds: int = ROUNDS) -> Results:
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    failed: dict[str, str] = {}
     for number in range(rounds):
-        names = list(contestants)
-        # Each round begins with another one, so that nobody always comes after the same.
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            runs[name].append(contestants[name]())
-    return Results(runs)
+        names = [name for name in contestants if name not in failed]
+        # In another order each round, and in the same ones each time that this runs.
+        random.Random(number).shuffle(names)  # noqa: S311 - no secret
+        for name in names:
+            try:
+                runs[name].append(contestants[name]())
+            except DidNotFinishError as error:
+                failed[name] = str(error)
+    return Results({name: ran for name, ran in runs.items() if name not in failed}, failed)

@@ -60,10 +60,12 @@ def _without_the_outbox() -> Creator:
 def _in_turns(at: Stage, calls: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Wall and CPU seconds of each call, of `create_invite` and of its twin."""
     twin = _without_the_outbox()
-    ours, twins = [], []
-    for _ in range(calls):
-        ours.append(_seconds(at, create.create_invite))
-        twins.append(_seconds(at, twin))
+    ours: list[tuple[float, float]] = []
+    twins: list[tuple[float, float]] = []
+    for number in range(calls):
+        turns: list[tuple[list[tuple[float, float]], Creator]] = [(ours, create.create_invite), (twins, twin)]
+        for found, creator in turns if number % 2 == 0 else reversed(turns):
+            found.append(_seconds(at, creator))
     with reading(at.source) as connection:
         messages = connection.exec_driver_sql("SELECT count(*) FROM outbox_messages").scalar_one()
     if messages != calls:

@@ -40,13 +40,17 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """How one did in a race; no rate where it could not take part."""
+    """How one did in a race: its median, lowest and highest rate; no rate but a problem where it could not."""
 
     backend: str
     waiting: int
     name: str
     rate: float | None = None
     to_bound: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    version: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ def p50_p99(seconds: Sequence[float]) -> tuple[float, float]:
     return cuts[49] * 1000, cuts[98] * 1000
 
 
+def has_p99(seconds: Sequence[float]) -> bool:
+    """Whether ten of them at least lie above it."""
+    return len(seconds) >= 1_000
+
+
 def both(seconds: Sequence[float]) -> str:
     p50, p99 = p50_p99(seconds)
     return f"{told(p50)} / {told(p99)} ms"
@@ -83,14 +92,16 @@ def both(seconds: Sequence[float]) -> str:
 
 def latency(name: str, seconds: Sequence[float]) -> Figure:
     p50, p99 = p50_p99(seconds)
-    return Figure(f"{name}, p50", p50, "ms", beside=f"p99 {with_unit(p99, 'ms')}")
+    beside = f"p99 {with_unit(p99, 'ms')}" if has_p99(seconds) else ""
+    return Figure(f"{name}, p50", p50, "ms", beside=beside)
 
 
 def to_other(name: str, ours: Sequence[float], other: Sequence[float], p50: float, p99: float) -> list[Figure]:
-    """The ratio of each quantile to the other's, at most ``p50`` and ``p99``."""
+    """The ratio of each quantile to the other's, at most ``p50`` and ``p99``; of few samples no p99."""
     return [
         Figure(f"{name}, {which}", mine / theirs, at_most=most, beside=f"{told(mine)} to {told(theirs)} ms")
         for which, mine, theirs, most in zip(("p50", "p99"), p50_p99(ours), p50_p99(other), (p50, p99), strict=True)
+        if which == "p50" or has_p99(ours)
     ]
 
 

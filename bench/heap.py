@@ -19,6 +19,7 @@ from outbox import Origin, reading, writing
 from outbox.enqueue import enqueue_many
 
 AT_ONCE = 5_000
+EVERY_MS = 20
 
 Heap = Callable[[], AbstractContextManager[Stage]]
 """A fresh copy of both stores, gone afterwards."""
@@ -75,27 +76,39 @@ def write_payloads(path: Path, count: int) -> None:
 
 
 def must_be_drained(at: Stage, wanted: int) -> None:
-    with reading(at.mirror) as connection:
-        found = connection.exec_driver_sql("SELECT count(*) FROM ingress_invites").scalar_one()
+    found = arrived(at)
     if found != wanted:
         raise RuntimeError(f"{found} of {wanted} invites arrived")
 
 
+def arrived(at: Stage) -> int:
+    with reading(at.mirror) as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM ingress_invites").scalar_one())
+
+
 def _invites(at: Stage, count: int, random_ids: bool) -> Iterator[list[Invite]]:
-    """In lists of some thousands; all are copies of one that the library would create, and of which it keeps none."""
+    """In lists of some thousands; all are copies of one that the library would create, and of which it keeps none.
+
+    The last was created just now, and 50 a second before it: what an outage leaves.
+    """
     with Session(at.source) as session:
         first = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite
         session.rollback()
     for start in range(0, count, AT_ONCE):
+        instants = [
+            first.created_at - (count - number) * EVERY_MS for number in range(start, min(start + AT_ONCE, count))
+        ]
         yield [
             replace(
                 first,
-                id=str(uuid.uuid4()) if random_ids else new_id(first.created_at),
+                id=str(uuid.uuid4()) if random_ids else new_id(created_at),
                 token_hash=hash_secret(new_token()),
                 # Codes are few and repeat; in an index the bound and the product sort them alike.
                 invite_code_hash=hash_secret(new_code()),
+                created_at=created_at,
+                updated_at=created_at,
             )
-            for _ in range(min(AT_ONCE, count - start))
+            for created_at in instants
         ]
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, text
@@ -38,10 +38,13 @@ def _on(backend: str, invites: int, rounds: int) -> list[Figure]:
     ours: list[float] = []
     bare: list[float] = []
     with stage(backend) as at:
-        commits = [bare_commit(at) for _ in range(invites)]
-        for _ in range(rounds):
-            ours += _mirrored_by(relay(at), at, invites)
-            bare += _mirrored_by(_bare_listener(at), at, invites)
+        commits = []
+        for number in range(rounds):
+            turns: list[tuple[list[float], Callable[[Stage], AbstractContextManager[object]]]]
+            turns = [(ours, relay), (bare, _bare_listener)]
+            for found, listener in turns if number % 2 == 0 else reversed(turns):
+                found += _mirrored_by(listener(at), at, invites)
+            commits += [bare_commit(at) for _ in range(invites)]
     name = f"{DATABASES[backend]}, commit to mirrored at 20/s / a bare {WAKE_UP[backend]}, read, upsert, update"
     return [
         *to_other(name, ours, bare, *AT_MOST[backend]),

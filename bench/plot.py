@@ -9,19 +9,21 @@ from matplotlib.figure import Figure
 
 from bench.figure import DATABASES, Contestant
 
-_COLOURS = {"relay": "#1f6feb", "bound": "#57606a"}
+_COLOURS = {"relay": "#1f6feb", "bound": "#57606a", "bound, tuned": "#57606a"}
 _PEER = "#b0b8c1"
 
 
-def draw(contestants: Sequence[Contestant], path: Path) -> None:
-    """Two panels of bars, the longest on top. Whoever has no ratio is left out."""
+def draw(contestants: Sequence[Contestant], waiting: int, path: Path) -> None:
+    """Two panels of bars, the longest on top, of all who drained ``waiting`` messages and have a ratio."""
     # Unset, names inside the file are random: each run would change it all.
     mpl.rcParams["svg.hashsalt"] = "benchmarks"
-    ran = [one for one in contestants if one.to_bound is not None]
+    ran = [one for one in contestants if one.waiting == waiting and one.to_bound is not None]
     figure = Figure(figsize=(10, 3.6), layout="constrained", facecolor="white")
     for axes, (backend, title) in zip(figure.subplots(1, 2), DATABASES.items(), strict=True):
         _panel(axes, title, [one for one in ran if one.backend == backend])
-    figure.suptitle("Draining 20,000 messages: rate as a share of the bound's, the shortest loop by hand", fontsize=11)
+    figure.suptitle(
+        f"Draining {waiting:,} messages: rate as a share of the bound's, the shortest loop by hand", fontsize=11
+    )
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 

@@ -13,13 +13,14 @@ from bench.draining import BOUND, by_hand
 from bench.figure import Figure, Findings, latency, told
 from bench.heap import Heap, heap, must_be_drained
 from bench.place import place
-from bench.stage import CONTACT, Stage, relay, stage
+from bench.stage import CONTACT, Stage, relay, relay_log, stage, words_of
 from outbox import open_engine, reading
 
 MESSAGES = 40_000
 RELAYS = (1, 2, 4)
 AT_LEAST = {1: 0.7, 2: 1.2, 4: None}
-COMMITS = 400
+COMMITS = 1_000
+LOOK_EVERY_SECONDS = 0.02
 
 
 def measure(count: int = MESSAGES, rounds: int = ROUNDS) -> Findings:
@@ -56,17 +57,34 @@ def _relayed(heap: Heap, count: int, relays: int) -> Run:
 
 
 def _drained_by(at: Stage, count: int, relays: int) -> float:
-    """Messages a second between the first and the last tenth, by the instants at which they were settled."""
+    """Messages a second from the moment the gateway can be had, all relays waiting for it with their shares, to the
+    last one settled."""
     with ExitStack() as stack:
-        for number in range(relays):
-            stack.enter_context(relay(at, number))
+        with at.mirror.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE ingress_invites IN ACCESS EXCLUSIVE MODE")
+            for number in range(relays):
+                stack.enter_context(relay(at, number, RELAY_PROBE_LONGEST="0.1", RELAY_GATEWAY_TIMEOUT="0.05"))
+            while _smallest_share(at, relays) < 64 // relays:
+                threading.Event().wait(LOOK_EVERY_SECONDS)
+        started = time.perf_counter()
         while _waiting(at):
-            threading.Event().wait(0.1)
+            threading.Event().wait(LOOK_EVERY_SECONDS)
+        seconds = time.perf_counter() - started
+    delivered = [_delivered(at, number) for number in range(relays)]
+    if min(delivered) < count / relays / 2:
+        raise RuntimeError(f"of {count} messages the relays delivered {delivered}: they did not share the work")
+    return count / seconds
+
+
+def _smallest_share(at: Stage, relays: int) -> int:
     with reading(at.source) as connection:
-        first, last = connection.exec_driver_sql(
-            "SELECT percentile_disc(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY settled_at) FROM outbox_messages"
-        ).scalar_one()
-    return float(0.8 * count / ((last - first) / 1000))
+        shares = connection.exec_driver_sql("SELECT count(*) FROM outbox_leases GROUP BY owner").scalars().all()
+    return min(shares) if len(shares) == relays else 0
+
+
+def _delivered(at: Stage, number: int) -> int:
+    with relay_log(at, number).open() as lines:
+        return sum(words["count"] for words in map(words_of, lines) if words["event"] == "delivered")
 
 
 def _waiting(at: Stage) -> bool:

@@ -80,12 +80,12 @@ def daemon(at: Stage) -> Iterator[Daemon]:
 
 
 @contextmanager
-def relay(at: Stage, number: int = 0) -> "Iterator[subprocess.Popen[str]]":
+def relay(at: Stage, number: int = 0, **settings: str) -> "Iterator[subprocess.Popen[str]]":
     """`relay run` from its word that it started to its end by SIGTERM."""
-    log = at.folder / f"relay-{number}.log"
+    log = relay_log(at, number)
     with log.open("w") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", "run"], env=at.environment, text=True, stderr=lines
+            [sys.executable, "-P", "-m", "cli", "run"], env=at.environment | settings, text=True, stderr=lines
         )
     try:
         _await_start(process, log)
@@ -93,6 +93,10 @@ def relay(at: Stage, number: int = 0) -> "Iterator[subprocess.Popen[str]]":
     finally:
         process.terminate()
         process.wait(30)
+
+
+def relay_log(at: Stage, number: int = 0) -> Path:
+    return at.folder / f"relay-{number}.log"
 
 
 def _await_start(process: "subprocess.Popen[str]", log: Path) -> None:
@@ -105,8 +109,12 @@ def _await_start(process: "subprocess.Popen[str]", log: Path) -> None:
 
 
 def event_of(line: str) -> str:
+    return str(words_of(line)["event"])
+
+
+def words_of(line: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(line)
-    return str(found["event"])
+    return found
 
 
 def bare_commit(at: Stage) -> float:

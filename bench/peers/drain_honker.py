@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mirror import Clock, Job, SqliteMirror, read_job, report
+from mirror import Clock, Job, SqliteMirror, empty_log, read_job, report
 from pysqlite3 import dbapi2  # the standard module may be built without extensions
 
 QUEUE, WORKER = "invites", "bench"
@@ -33,6 +33,7 @@ def main(job: Job) -> None:
         enqueue = "SELECT honker_enqueue(?, ?, NULL, NULL, ?, ?, NULL)"
         connection.execute(enqueue, (QUEUE, payload.decode(), PRIORITY, ATTEMPTS)).fetchone()
     connection.execute("COMMIT")
+    empty_log(job.source_path)
 
     delivered = 0
     clock = Clock(job.limit_seconds)

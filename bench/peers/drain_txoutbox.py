@@ -8,7 +8,7 @@ import sqlite3
 from datetime import timedelta
 
 import uvloop
-from mirror import Batcher, Clock, Job, PostgresMirror, SqliteMirror, analyze, read_job, report
+from mirror import Batcher, Clock, Job, PostgresMirror, SqliteMirror, analyze, empty_log, read_job, report
 from txoutbox import OutboxMessage, Relay, RelayConfig
 from txoutbox.adapters.sqlite import SqliteStorage
 from txoutbox.protocols import PublishFn, Storage
@@ -34,7 +34,8 @@ async def main(job: Job) -> None:
 
 
 def fill_sqlite(job: Job) -> Storage:
-    storage = SqliteStorage(job.source_path)
+    # No message has a key, so the library advises against the lock that keeps keys in order.
+    storage = SqliteStorage(job.source_path, strict_ordering=False)
     storage.create_schema()
     connection = sqlite3.connect(job.source_path)
     # The library has no option for it and leaves SQLite's own default, which must be FULL.
@@ -44,13 +45,13 @@ def fill_sqlite(job: Job) -> Storage:
         for payload in job.payloads:
             storage.insert(connection, "invite.mirror", payload)
     connection.close()
+    empty_log(job.source_path)
     return storage
 
 
 async def fill_postgres(job: Job) -> Storage:
     from txoutbox.adapters.postgres import PostgresStorage
 
-    # No message has a key, so the library advises against the lock that keeps keys in order.
     storage = await PostgresStorage.connect(job.source, strict_ordering=False)
     await storage.create_schema()
     async with storage.pool.acquire() as connection, connection.transaction():

@@ -1,4 +1,4 @@
-"""Rows that COPY cannot add, under row security and through asyncio, or must not draw before they can be seen coming."""
+"""Rows that COPY cannot add, under row security and through asyncio, or must not draw before they are seen coming."""
 
 import asyncio
 from collections.abc import Iterator
