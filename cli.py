@@ -18,7 +18,7 @@ from relay.compare import Comparison, Difference, compare, compare_ids
 from relay.console import Bar, Printer
 from relay.demo import run_demo
 from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, UsageError
-from relay.instants import parse_instant
+from relay.instants import in_iso_8601, parse_instant
 from relay.logs import configure_logs
 from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching, shown
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
@@ -77,7 +77,7 @@ SEQ = click.IntRange(min=1, max=2**63 - 1)
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--assistant-db", metavar="URL", help="The daemon's database. [env: RELAY_ASSISTANT_DB]")
-@click.option("--gateway", metavar="URL", help="The gateway: sqlite:///PATH. [env: RELAY_GATEWAY]")
+@click.option("--gateway", metavar="URL", help="The gateway: its database, or its socket. [env: RELAY_GATEWAY]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.version_option(package_name="invite-relay", prog_name="relay")
 @click.pass_context
@@ -129,7 +129,8 @@ def status(run: Run) -> None:
     found = read_status(open_source(run.settings), gateway)
     shown = found.as_dict()
     if not run.printer.as_json:
-        shown = {name: value for name, value in shown.items() if name not in ("warnings", "relays")}
+        shown["relays"] = "\n".join(f"{one.id}, since {in_iso_8601(one.started_at)}" for one in found.relays) or None
+        del shown["warnings"]
     run.printer.record(shown, "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)
@@ -301,7 +302,7 @@ def prune(run: Run, retention: str | None) -> None:
 
 @main.command()
 @click.option("--listen", metavar="URL", required=True, help="unix:///path/to.sock; its folder must be yours alone.")
-@click.option("--db", metavar="URL", required=True, help="The gateway's database, sqlite:///PATH; created or upgraded.")
+@click.option("--db", metavar="URL", required=True, help="The gateway's database; created or upgraded.")
 def gateway(listen: str, db: str) -> None:
     """Serve the gateway's socket until stopped by SIGTERM or Ctrl-C."""
     serve_gateway(listen, db)

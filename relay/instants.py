@@ -1,7 +1,7 @@
 """Instants as an operator writes them."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from relay.errors import UsageError
 
@@ -22,3 +22,8 @@ def parse_instant(text: str, now: int) -> int:
     if instant.tzinfo is None:
         raise UsageError(f"{text!r} has no offset, so it could mean any of many instants; {_EXAMPLES}")
     return int(instant.timestamp() * 1000)
+
+
+def in_iso_8601(instant: int) -> str:
+    """Epoch ms as an operator reads it, to the second."""
+    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")

@@ -69,7 +69,8 @@ def check_url(url: str, option: str) -> None:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise UsageError(f"{option} must be a database URL such as sqlite:///gateway.db") from None
+        example = "assistant.db" if option == "--assistant-db" else "gateway.db"
+        raise UsageError(f"{option} must be a database URL such as sqlite:///{example}") from None
     if parsed.drivername == DRIVER:
         _check_postgresql(parsed, option)
         return

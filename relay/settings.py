@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox import RetryPolicy
@@ -17,8 +18,12 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 def _duration(value: object) -> object:
     """``15``, ``0.5``, ``15s``, ``2h``, ``7d``; anything else is pydantic's to judge."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else value
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise PydanticCustomError("duration", "not a time such as 15, 15s, 10m, 2h or 7d")
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -39,7 +44,7 @@ class Settings(BaseSettings):
     poll_interval: Positive = timedelta(seconds=2)
     """How long a message can wait whose wake-up was lost, and how often due retries are looked for."""
     lease: Annotated[Duration, Field(ge=timedelta(seconds=1), le=LONGEST_LEASE)] = timedelta(seconds=15)
-    """How long a relay that froze keeps its shards; renewed three times as often."""
+    """How long a relay that froze keeps its shards; renewed every third of it, at least every 5 s."""
     gateway_timeout: Annotated[Duration, Field(gt=timedelta(0), le=timedelta(seconds=2))] = timedelta(milliseconds=500)
     """How long one delivery waits for the gateway's write lock."""
     retry_first: Positive = timedelta(seconds=1)

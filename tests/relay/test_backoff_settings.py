@@ -94,3 +94,9 @@ def test_a_naive_time_is_refused(text: str) -> None:
 def test_what_is_no_instant_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="15m, 2h, 7d"):
         parse_instant(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "P7D", "1 h", "1:30", "soon"])
+def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(UsageError, match="RELAY_RETENTION: not a time such as 15, 15s, 10m, 2h or 7d"):
+        load_settings(retention=text)

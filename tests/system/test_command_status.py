@@ -45,6 +45,7 @@ def test_status_names_the_relays_that_live_and_not_one_that_was_killed(stores: S
         found = relay(stores, "status", "--json").json
         assert [one["pid"] for one in found["relays"]] == [worker.pid]
         assert found["warnings"] == []
+        assert found["relays"][0]["id"] in relay(stores, "status", COLUMNS="300").out
         worker.kill()
     assert relay(stores, "status", "--json").json["relays"] == []
 
