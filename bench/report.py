@@ -87,7 +87,7 @@ def _circumstances() -> dict[str, str]:
             server = connection.exec_driver_sql("SHOW server_version").scalar_one()
     return {
         "day": datetime.fromtimestamp(now_ms() / 1000, UTC).date().isoformat(),
-        "commit": _output("git", "describe", "--always", "--dirty"),
+        "commit": _output("git", "rev-parse", "--short", "HEAD"),
         "cores": str(os.cpu_count()),
         "disk": disk,
         "Python": platform.python_version(),
