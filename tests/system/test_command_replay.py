@@ -1,6 +1,8 @@
 """`relay replay`: which rows it takes, who delivers them, how it ends, and that it repairs every kind of drift."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from tests.conftest import Stores, rows, write
 from tests.relay.outages import missing
 from tests.system.freezing import freeze
-from tests.system.processes import relay, running_relay, start_relay
+from tests.system.processes import RelayProcess, relay, running_relay, start_relay
 
 NOW = datetime.now(UTC)
 
@@ -119,16 +121,23 @@ def test_a_replay_leaves_the_delivering_to_a_relay_that_lives(stores: Stores) ->
     assert len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 3
 
 
-def test_a_replay_goes_on_by_itself_when_the_relay_it_waited_for_is_killed(stores: Stores) -> None:
-    drained(stores, 3)
+@contextmanager
+def replaying_beside_a_frozen_relay(stores: Stores) -> Iterator[tuple[RelayProcess, RelayProcess]]:
+    """The relay, and a replay that has enqueued and waits for it."""
     with running_relay(stores) as worker:
         worker.wait_until_delivered(stores.create().invite.id)
         freeze(worker, stores)
         with start_relay(stores, "replay", "--all") as replaying:
             while not stores.messages("origin = 'replay'"):
                 assert replaying.process.poll() is None
-            worker.kill()
-            assert replaying.join() == 0
+            yield worker, replaying
+
+
+def test_a_replay_goes_on_by_itself_when_the_relay_it_waited_for_is_killed(stores: Stores) -> None:
+    drained(stores, 3)
+    with replaying_beside_a_frozen_relay(stores) as (worker, replaying):
+        worker.kill()
+        assert replaying.join() == 0
     assert stores.states() == ["delivered"] * 5
 
 
@@ -170,12 +179,7 @@ def test_a_replay_that_is_interrupted_is_3_and_goes_on_when_run_again(stores: St
 
 def test_a_replay_interrupted_while_it_waits_for_a_relay_is_3(stores: Stores) -> None:
     drained(stores, 2)
-    with running_relay(stores) as worker:
-        worker.wait_until_delivered(stores.create().invite.id)
-        freeze(worker, stores)
-        with start_relay(stores, "replay", "--all") as replaying:
-            while not stores.messages("origin = 'replay'"):
-                assert replaying.process.poll() is None
-            replaying.process.send_signal(signal.SIGTERM)
-            assert replaying.join() == 3
+    with replaying_beside_a_frozen_relay(stores) as (_, replaying):
+        replaying.process.send_signal(signal.SIGTERM)
+        assert replaying.join() == 3
     assert stores.states() == ["delivered"] + ["pending"] * 3
