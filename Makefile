@@ -26,7 +26,7 @@ check: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
 
-# Hours; a part of it can be measured again: `python -m bench --write PART...`
+# Hours; a part of it can be measured again: `.venv/bin/python -m bench --write PART...`
 bench: .venv/bench-installed
 	$(BIN)/python -m bench --write
 

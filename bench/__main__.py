@@ -66,7 +66,7 @@ def main(names: tuple[str, ...], quick: bool, rounds: int | None, write: bool) -
     for name in names or parts:
         Printer(as_json=False).say(f"measuring: {name}")
         takes_rounds = "rounds" in inspect.signature(parts[name]).parameters
-        findings[name] = partial(parts[name], rounds=rounds)() if rounds and takes_rounds else parts[name]()
+        findings[name] = parts[name](**({"rounds": rounds} if rounds and takes_rounds else {}))
         if write:
             report.write({name: findings[name]}, order=PARTS)
     report.show(findings)

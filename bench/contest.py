@@ -2,7 +2,7 @@
 
 import random
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 ROUNDS = 5
@@ -44,14 +44,18 @@ class Results:
         return max(run.peak_mib for run in self.runs[name])
 
 
+def in_order_of(number: int, names: Iterable[str]) -> list[str]:
+    """Another order in each round, and the same ones each time that this runs."""
+    shuffled = list(names)
+    random.Random(number).shuffle(shuffled)  # noqa: S311 - no secret
+    return shuffled
+
+
 def contest(contestants: Mapping[str, Callable[[], Run]], rounds: int = ROUNDS) -> Results:
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
     failed: dict[str, str] = {}
     for number in range(rounds):
-        names = [name for name in contestants if name not in failed]
-        # In another order each round, and in the same ones each time that this runs.
-        random.Random(number).shuffle(names)  # noqa: S311 - no secret
-        for name in names:
+        for name in in_order_of(number, (name for name in contestants if name not in failed)):
             try:
                 runs[name].append(contestants[name]())
             except DidNotFinishError as error:

@@ -3,13 +3,15 @@
 python -m bench.costs {sqlite,postgresql} [MESSAGES]. Measuring itself costs a few microseconds a message.
 """
 
+import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
@@ -20,6 +22,7 @@ from bench.draining import FEW
 from bench.heap import heap
 from bench.place import place
 from relay.console import Printer
+from relay.logs import configure_logs
 from relay.open import open_gateway, open_source
 from relay.worker import Worker
 
@@ -45,8 +48,7 @@ def main(backend: str, messages: int = FEW) -> None:
         setattr(where, name, _timed(getattr(where, name), seconds, name))
     event.listen(Engine, "before_cursor_execute", _begin)
     event.listen(Engine, "after_cursor_execute", lambda *given: _end(seconds, *given))
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=open("/dev/null", "w")))  # noqa: SIM115, PTH123
-    with place(backend) as where_to, heap(where_to, messages) as heaped, heaped() as at:
+    with place(backend) as where_to, heap(where_to, messages) as heaped, heaped() as at, log_to_nowhere():
         source, gateway = open_source(at.settings), open_gateway(at.settings)
         seconds.clear()
         started = time.perf_counter()
@@ -57,6 +59,14 @@ def main(backend: str, messages: int = FEW) -> None:
     for name, spent in sorted(seconds.items(), key=lambda one: -one[1]):
         if (cost := spent / messages * 1e6) >= 0.1:
             Printer(as_json=False).say(f"{cost:7.1f}  {name}")
+
+
+@contextmanager
+def log_to_nowhere() -> Iterator[None]:
+    """As a relay logs, so that it costs what it costs, but not to be read."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        configure_logs("text")
+        yield
 
 
 def _timed(step: Callable[..., Any], seconds: dict[str, float], name: str) -> Callable[..., Any]:

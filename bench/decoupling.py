@@ -1,9 +1,8 @@
 """What `create_invite` costs with the gateway up, absent and wedged, in turns; the three should not differ."""
 
-import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
+from bench.contest import in_order_of
 from bench.figure import Figure, latency, p50_p99, told
 from bench.stage import CONTACT, Stage, daemon, event_of, relay, relay_log, stage
 from outbox import writing
@@ -25,12 +24,10 @@ def measure(rounds: int = ROUNDS, invites: int = INVITES) -> list[Figure]:
             at = stack.enter_context(stage())
             stack.enter_context(relay(at))
             at_work[name] = at, stack.enter_context(daemon(at))
-        stack.enter_context(_absent(at_work["absent"][0]))
+        _remove_the_gateway(at_work["absent"][0])
         stack.enter_context(writing(at_work["wedged"][0].mirror))
         for number in range(rounds):
-            names = list(seconds)
-            random.Random(number).shuffle(names)  # noqa: S311 - no secret
-            for name in names:
+            for name in in_order_of(number, seconds):
                 answer = at_work[name][1].ask(create=invites, contact_id=CONTACT, every_seconds=EVERY_SECONDS)
                 seconds[name] += answer["seconds"]
         for name, (at, _) in at_work.items():
@@ -45,18 +42,10 @@ def measure(rounds: int = ROUNDS, invites: int = INVITES) -> list[Figure]:
     return figures
 
 
-@contextmanager
-def _absent(at: Stage) -> Iterator[None]:
+def _remove_the_gateway(at: Stage) -> None:
     at.mirror.dispose()
-    files = [at.folder / f"gateway.db{ending}" for ending in ("", "-wal", "-shm")]
-    moved = [path for path in files if path.exists()]
-    for path in moved:
-        path.rename(path.with_name(f"away-{path.name}"))
-    try:
-        yield
-    finally:
-        for path in moved:
-            path.with_name(f"away-{path.name}").rename(path)
+    for path in at.folder.glob("gateway.db*"):
+        path.unlink()
 
 
 def _had_trouble(at: Stage) -> bool:

@@ -1,7 +1,6 @@
 """How fast a relay drains a heap of messages, beside the bound, on the same disk in the same minutes."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from bench.figure import DATABASES, Contestant, Figure, Findings, told
 from bench.heap import Heap, heap, must_be_drained, write_payloads
 from bench.peer import PEERS, Peer, drained_by, install, version_of
 from bench.place import place
-from bench.stage import Stage
+from bench.stage import Stage, with_the_bench
 
 FEW, MANY = 20_000, 1_000_000
 OURS, BOUND, TUNED, OURS_AT_FEW = "relay", "bound", "bound, tuned", "relay at few"
@@ -161,7 +160,7 @@ def drain_alone(at: Stage, gateway_url: str, count: int) -> Run:
             text=True,
             stdout=subprocess.PIPE,
             stderr=lines,
-            env=os.environ | {"PYTHONPATH": os.getcwd()},  # noqa: PTH109
+            env=with_the_bench(),
         )
         if printed.returncode:
             raise RuntimeError(f"the relay failed: {log.read_text()[-2_000:]}")

@@ -3,7 +3,6 @@
 Beside the relay, in turns on the same stores, a bare listener: woken in the same way, and with the same commits.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from sqlalchemy.orm import Session
 import assistant_store
 from bench.contest import ROUNDS
 from bench.figure import DATABASES, Figure, Findings, to_other
-from bench.stage import CONTACT, Stage, bare_commit, relay, stage
+from bench.stage import CONTACT, Stage, bare_commit, relay, stage, with_the_bench
 from outbox import read_only
 
 INVITES = 200
@@ -60,8 +59,7 @@ def _mirrored_by(listener: AbstractContextManager[object], at: Stage, invites: i
 @contextmanager
 def _bare_listener(at: Stage) -> Iterator[None]:
     command = [sys.executable, "-P", "-m", "bench.bare", at.settings.assistant_db, at.settings.gateway]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=with_the_bench()) as process:
         try:
             if process.stdout is None or process.stdout.readline() != "listening\n":
                 raise RuntimeError("the bare listener did not start")

@@ -95,6 +95,11 @@ def relay(at: Stage, number: int = 0, **settings: str) -> "Iterator[subprocess.P
         process.wait(30)
 
 
+def with_the_bench() -> dict[str, str]:
+    """The environment of a process that runs a module of the benchmarks: they are not installed."""
+    return os.environ | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+
+
 def relay_log(at: Stage, number: int = 0) -> Path:
     return at.folder / f"relay-{number}.log"
 

@@ -76,9 +76,10 @@ class Drain:
         return self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
 
     def _size(self) -> int:
-        excluding = self.outbox.dialect.name == "sqlite"
-        small = excluding and self.woken_within(DAEMON_AT_WORK_SECONDS)
-        return min(SMALL_BATCH, self.settings.batch_size) if small else self.settings.batch_size
+        has_one_write_lock = self.outbox.dialect.name == "sqlite"
+        if has_one_write_lock and self.woken_within(DAEMON_AT_WORK_SECONDS):
+            return min(SMALL_BATCH, self.settings.batch_size)
+        return self.settings.batch_size
 
     def _read(self, shards: Iterable[int], horizon: Horizon, size: int) -> list[Message]:
         now = now_ms()

@@ -17,7 +17,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
 def _duration(value: object) -> object:
-    """``15``, ``0.5``, ``15s``, ``2h``, ``7d``; anything else is pydantic's to judge."""
+    """Text must be ``15``, ``0.5``, ``15s``, ``2h``, ``7d``; what is no text is pydantic's to judge."""
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value)

@@ -154,6 +154,15 @@ def pending(
     return found
 
 
+_UNDER_WAY = text(
+    """
+    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),
+        CASE WHEN last_value > :passed THEN CAST(CAST(pg_current_xact_id() AS text) AS bigint) END, last_value
+    FROM outbox_messages_seq_seq
+    """
+)
+
+
 def under_way(connection: Connection, passed: int) -> tuple[int, int | None, int]:
     """PostgreSQL only: the number of the oldest transaction that had not ended when the snapshot was taken, one above
     all given to transactions so far, and the highest ``seq`` given out.
@@ -163,15 +172,6 @@ def under_way(connection: Connection, passed: int) -> tuple[int, int | None, int
     """
     row = connection.execute(_UNDER_WAY, {"passed": passed}).one()
     return row[0], row[1], row[2]
-
-
-_UNDER_WAY = text(
-    """
-    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint),
-        CASE WHEN last_value > :passed THEN CAST(CAST(pg_current_xact_id() AS text) AS bigint) END, last_value
-    FROM outbox_messages_seq_seq
-    """
-)
 
 
 def retries_due(
