@@ -4,7 +4,7 @@ Nobody may write between the merge's read and its write. SQLite: the caller's tr
 its start, as every one on an engine of ``outbox.open_engine`` does. PostgreSQL: what is read is locked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
@@ -76,10 +76,15 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
 
 
 def mirror_and_commit(
-    engine: Engine, payloads: Sequence[Payload], *, first_created_at_wins: bool = False
+    engine: Engine,
+    payloads: Sequence[Payload],
+    *,
+    first_created_at_wins: bool = False,
+    prove: Callable[[], None] = lambda: None,
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     """`mirror_batch`, of at most 1,000, in a transaction of its own: durable when it returns.
 
+    ``prove`` is called once the rows are locked and again before COMMIT; what it raises rolls everything back.
     Raises what SQLAlchemy raises where the database cannot work, and `outbox.DatabaseMissingError`; a COMMIT that
     raises may still have succeeded.
     """
@@ -87,12 +92,16 @@ def mirror_and_commit(
     try:
         # Without a savepoint, for which SQLite keeps a copy of every page that the batch changes.
         with writing_in_place(engine) as connection:
-            return _mirror(connection, parsed, first_created_at_wins)
+            results = _mirror(connection, parsed, first_created_at_wins, prove)
+            prove()
+        return results
     except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
     with writing_in_place(engine) as connection:
-        return _mirror_one_by_one(connection, parsed, first_created_at_wins)
+        results = _mirror_one_by_one(connection, parsed, first_created_at_wins, prove)
+        prove()
+    return results
 
 
 def mirror_batch(
@@ -115,12 +124,16 @@ def mirror_batch(
 
 
 def _mirror_one_by_one(
-    connection: Connection, parsed: Sequence[Parsed], first_created_at_wins: bool
+    connection: Connection,
+    parsed: Sequence[Parsed],
+    first_created_at_wins: bool,
+    prove: Callable[[], None] = lambda: None,
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     """By id, and behind the locks of all: in the order of `_mirror`, so that two never wait for each other."""
     ids = {number: one.id for number, one in enumerate(parsed) if isinstance(one, Invite)}
     contacts_to_refer(connection, {one.contact_id for one in parsed if isinstance(one, Invite)})
     invites_to_merge(connection, ids.values())
+    prove()
     results = {
         number: _mirror_alone(connection, parsed[number], first_created_at_wins)
         for number in sorted(range(len(parsed)), key=lambda number: ids.get(number, ""))
@@ -153,12 +166,16 @@ def _is_of_a_row(error: Exception) -> bool:
 
 
 def _mirror(
-    connection: Connection, parsed: Sequence[Parsed], first_created_at_wins: bool
+    connection: Connection,
+    parsed: Sequence[Parsed],
+    first_created_at_wins: bool,
+    prove: Callable[[], None] = lambda: None,
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     invites = [one for one in parsed if isinstance(one, Invite)]
     # Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other.
     contacts = contacts_to_refer(connection, {invite.contact_id for invite in invites})
     stored = invites_to_merge(connection, (invite.id for invite in invites))
+    prove()
     if first_created_at_wins:
         parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current: dict[str, Invite] = dict(stored)

@@ -14,6 +14,7 @@ INVALID_JSON = "Invalid JSON"
 MISSING_FIELD = "Missing 'id' or 'method' field"
 UNKNOWN_METHOD = "Unknown method: "
 INVALID_PARAMS = "Invalid params: "
+NEWER_PAYLOAD = "Newer payload: "
 # An id in it may be of any length.
 MAX_ERROR = 2_000
 FOREIGN_KEY = "FOREIGN KEY constraint failed"

@@ -6,7 +6,7 @@ open that is never: reading what is pending from the lowest ``seq`` on would wal
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -37,11 +37,19 @@ class Horizon:
         self._final = 0
         self._replays = False
 
-    def pending(self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int) -> statements.Found:
+    def pending(
+        self,
+        connection: Connection,
+        shards: Iterable[int],
+        limit: int,
+        max_bytes: int,
+        but: Sequence[statements.NewerThan] = (),
+    ) -> statements.Found:
         """`statements.pending`, begun at the horizon."""
         wanted = frozenset(shards)
-        if connection.dialect.name == "sqlite":
-            return statements.pending(connection, wanted, limit, max_bytes)
+        if connection.dialect.name == "sqlite" or but:
+            # What must wait lies in front of the horizon, and would be behind it when it may go.
+            return statements.pending(connection, wanted, limit, max_bytes, but=but)
         started = time.monotonic()
         whole = wanted != self._shards or started >= self._next_whole
         if whole:

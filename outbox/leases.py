@@ -5,14 +5,17 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 
 from outbox import statements
 from outbox.engine import once_more_if_cut_off, reading, writing
+from outbox.fence import LeaseLostError, Proof
 from outbox.message import SHARDS
 
 LONGEST_LEASE = timedelta(seconds=60)
@@ -29,6 +32,13 @@ class Relay:
     pid: int
     started_at: int
     seen_at: int
+
+
+class _Lease(NamedTuple):
+    """One held shard: its token, and when that was last seen to stand."""
+
+    token: str
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Leases:
     engine: Engine
     length: timedelta
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
-    _held: dict[int, str] = field(default_factory=dict)
+    _held: dict[int, "_Lease"] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -60,10 +70,30 @@ class Leases:
     def tokens(self) -> dict[int, str]:
         """Shard to token, as last known here; only the database knows whether a token still stands."""
         with self._mutex:
-            return dict(self._held)
+            return {shard: lease.token for shard, lease in self._held.items()}
+
+    def prove(self, tokens: Mapping[int, str]) -> None:
+        """Raises `LeaseLostError` unless each of ``tokens``, by shard, was proved within the length of a lease.
+
+        Asks no database, since it is called before each write to a destination; nobody takes a lease that has not run
+        out.
+        """
+        with self._mutex:
+            proofs = {self._held[shard].proof for shard in tokens if self._stands(shard, tokens[shard])}
+            lost = [shard for shard in tokens if not self._stands(shard, tokens[shard])]
+        if lost:
+            raise LeaseLostError(f"the leases of {len(lost)} shards in hand are lost")
+        age = max((proof.age_seconds for proof in proofs), default=0.0)
+        length = self.length.total_seconds()
+        if age >= length:
+            raise LeaseLostError(f"the leases in hand were last proved {age:.1f} s ago and are {length:g} s long")
+
+    def _stands(self, shard: int, token: str) -> bool:
+        return shard in self._held and self._held[shard].token == token
 
     def renew(self) -> None:
         """Shows that this relay lives and extends what it holds; a lease taken by another is given up here."""
+        proof = Proof.now()
         with writing(self.engine) as connection:
             now = statements.lease_clock(connection)
             self._show_alive(connection, now)
@@ -73,10 +103,15 @@ class Leases:
             # the two could hold what the other waits for.
             standing = statements.tokens_standing(connection, held)
             statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
-        lost = {shard: token for shard, token in held.items() if standing.get(shard) != token}
         with self._mutex:
-            # Only what was looked at: a shard that `balance` took since the commit above is not lost.
-            self._held = {shard: token for shard, token in self._held.items() if lost.get(shard) != token}
+            for shard, token in held.items():
+                # Only what was looked at: a shard that `balance` took since the commit above is not lost.
+                if not self._stands(shard, token):
+                    continue
+                if standing.get(shard) == token:
+                    self._held[shard] = _Lease(token, proof)
+                else:
+                    del self._held[shard]
 
     def balance(self) -> list[list[int]]:
         """Takes free and lapsed shards up to an even share, gives up what exceeds it; writes only if that is needed.
@@ -87,6 +122,7 @@ class Leases:
         with reading(self.engine) as connection:
             if self._plan(connection, statements.lease_clock(connection)).is_empty:
                 return []
+        proof = Proof.now()
         with writing(self.engine) as connection:
             statements.lock_leases(connection)
             now = statements.lease_clock(connection)
@@ -98,7 +134,8 @@ class Leases:
             )
             statements.delete_leases(connection, plan.give_up.items())
         with self._mutex:
-            self._held = {s: t for s, t in plan.keep.items() if s not in plan.give_up} | plan.take
+            kept = {s: self._held[s] for s, t in plan.keep.items() if s not in plan.give_up and self._stands(s, t)}
+            self._held = kept | {shard: _Lease(token, proof) for shard, token in plan.take.items()}
         return list(plan.lapsed.values())
 
     def _plan(self, connection: Connection, now: int) -> "_Plan":

@@ -97,5 +97,5 @@ def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> St
         case Outcome.REFUSED_FOR_GOOD:
             writes.dead.append((*which, attempts, redact_reason(verdict.reason or ""), now))
             return State.DEAD
-        case Outcome.UNREACHABLE | Outcome.LEASE_LOST:
+        case Outcome.UNREACHABLE | Outcome.TOPIC_CLOSED | Outcome.LEASE_LOST:
             return None

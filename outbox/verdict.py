@@ -4,21 +4,35 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from outbox.redact import redact_reason
+
 
 class Outcome(StrEnum):
     DELIVERED = "delivered"
     UNREACHABLE = "unreachable"
     REFUSED_FOR_NOW = "refused_for_now"
     REFUSED_FOR_GOOD = "refused_for_good"
+    TOPIC_CLOSED = "topic_closed"
+    """The destination is older than the message: it does not know the method, or not the payload's schema version."""
     LEASE_LOST = "lease_lost"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An outcome and, unless delivered, the reason in words that an operator can act on."""
+    """An outcome and, unless delivered, the reason in words that an operator can act on.
+
+    The reason is fit to be stored and shown from the start (`redact_reason`): what a destination says is neither
+    searched nor copied inside the transaction that settles.
+    """
 
     outcome: Outcome
     reason: str | None = None
+    reads: int = 0
+    """With ``topic_closed``: the highest schema version of the topic that the destination reads, 0 for none at all."""
+
+    def __post_init__(self) -> None:
+        if self.reason is not None:
+            object.__setattr__(self, "reason", redact_reason(self.reason))
 
 
 DELIVERED = Verdict(Outcome.DELIVERED)

@@ -13,7 +13,7 @@ from tenacity import (
 )
 
 from outbox import Message, Outcome, Verdict
-from outbox.redact import redact_reason
+from outbox.fence import LeaseLostError, Prove
 from relay.gateway import Gateway
 
 TRIES = 3
@@ -22,7 +22,7 @@ AT_MOST_SECONDS = 2.0
 Sleep = Callable[[float], None]
 
 
-def deliver(gateway: Gateway, messages: Sequence[Message], sleep: Sleep) -> dict[int, Verdict]:
+def deliver(gateway: Gateway, messages: Sequence[Message], prove: Prove, sleep: Sleep) -> dict[int, Verdict]:
     """A verdict a message, by ``seq``. What is unreachable is tried 3 times, within 2 s of waiting; nothing else is.
 
     Never raises for what a gateway or a message does. No transaction of the daemon's database may be open.
@@ -31,7 +31,7 @@ def deliver(gateway: Gateway, messages: Sequence[Message], sleep: Sleep) -> dict
 
     def attempt() -> list[Message]:
         waiting = [one for one in messages if one.seq not in verdicts or _is_unreachable(verdicts[one.seq])]
-        verdicts.update(_attempt(gateway, waiting))
+        verdicts.update(_attempt(gateway, waiting, prove))
         return [one for one in waiting if _is_unreachable(verdicts[one.seq])]
 
     Retrying(
@@ -44,16 +44,18 @@ def deliver(gateway: Gateway, messages: Sequence[Message], sleep: Sleep) -> dict
     return verdicts
 
 
-def _attempt(gateway: Gateway, messages: Sequence[Message]) -> dict[int, Verdict]:
+def _attempt(gateway: Gateway, messages: Sequence[Message], prove: Prove) -> dict[int, Verdict]:
     try:
-        return dict(zip((one.seq for one in messages), gateway.deliver(messages), strict=True))
+        return dict(zip((one.seq for one in messages), gateway.deliver(messages, prove), strict=True))
+    except LeaseLostError as error:
+        return {one.seq: Verdict(Outcome.LEASE_LOST, str(error)) for one in messages}
     except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a verdict
         if len(messages) == 1:
-            reason = redact_reason(f"unexpected {type(error).__name__}: {error}")
+            reason = f"unexpected {type(error).__name__}: {error}"
             return {messages[0].seq: Verdict(Outcome.REFUSED_FOR_NOW, reason)}
     # One of them breaks the gateway in a way nobody foresaw: find it, so that its neighbours are delivered.
     middle = len(messages) // 2
-    return _attempt(gateway, messages[:middle]) | _attempt(gateway, messages[middle:])
+    return _attempt(gateway, messages[:middle], prove) | _attempt(gateway, messages[middle:], prove)
 
 
 def _is_unreachable(verdict: Verdict) -> bool:

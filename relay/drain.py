@@ -2,8 +2,9 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from sqlalchemy import Engine
@@ -12,9 +13,9 @@ from outbox import Message, Outcome, Verdict, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.horizon import Horizon
 from outbox.leases import Leases
-from outbox.redact import redact_reason
 from outbox.settle import Judged, Settled, count_attempt, settle
 from relay.backoff import wait_before_next_attempt
+from relay.closed_topics import ClosedTopics
 from relay.deliver import Sleep, deliver
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.settings import Settings
@@ -26,6 +27,8 @@ MAX_BATCH_BYTES = 8 * 2**20
 SMALL_BATCH = 50
 DAEMON_AT_WORK_SECONDS = 5.0
 DEADLY_AFTER = 5
+# What says nothing about the message: it stays as it is.
+UNCOUNTED = (Outcome.UNREACHABLE, Outcome.TOPIC_CLOSED, Outcome.LEASE_LOST)
 # Of a larger batch the log names the lowest and the highest seq: a line of 20 KB costs more than settling one.
 NAMED_AT_MOST = 20
 _CRASHES = "relays in a row stopped while delivering it: {}"
@@ -46,9 +49,16 @@ class Drain:
     woken_within: Callable[[float], bool] = lambda _: False
     """Whether messages were enqueued within the last so many seconds."""
     suspects: deque[int] = field(default_factory=deque)
+    closed: ClosedTopics = field(init=False)
     _horizon: Horizon = field(default_factory=Horizon)
+    _trial: int | None = None
+    """After an outage: how many messages the next batch may have. One first, so that a message which the gateway falls
+    over is found in a few batches, and not every batch ends with it."""
     _in_hand: Message | None = None
     """The suspect that is tried now, as it was before this relay counted the attempt."""
+
+    def __post_init__(self) -> None:
+        self.closed = ClosedTopics(self.settings)
 
     def suspect(self, shards: Sequence[int]) -> None:
         """Notes what the last relay of these shards may have had in hand: the first batch it would have read."""
@@ -69,27 +79,51 @@ class Drain:
                 self._in_hand = None
             if settled:
                 return settled
-        size = self._size()
-        messages = _newest_of_each_key(self._read(tokens, self._horizon, size)) if tokens else []
+        messages = self._next(tokens)
         deliverable = [message for message in messages if message.newer_dead_seq is None]
-        verdicts = deliver(self.gateway, deliverable, self.sleep) if deliverable else {}
-        return self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
+        verdicts = self._deliver(deliverable, tokens) if deliverable else {}
+        settled = self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
+        self.closed.learn(settled)
+        self._learn_size(settled)
+        return settled
+
+    def _next(self, tokens: Mapping[int, str]) -> list[Message]:
+        """The messages of the next batch; one of each topic that is closed and may be probed."""
+        if not tokens:
+            return []
+        size = self._size()
+        found = self._read(tokens, self._horizon, size, self.closed.shut())
+        return self.closed.without_all_but_one(_newest_of_each_key(found))[: self._trial]
+
+    def _deliver(self, messages: Sequence[Message], tokens: Mapping[int, str]) -> dict[int, Verdict]:
+        in_hand = {message.shard: tokens[message.shard] for message in messages}
+        return deliver(self.gateway, messages, partial(self.leases.prove, in_hand), self.sleep)
 
     def _size(self) -> int:
+        size = self.settings.batch_size
+        if self._trial is not None:
+            size = min(self._trial, size)
         has_one_write_lock = self.outbox.dialect.name == "sqlite"
-        if has_one_write_lock and self.woken_within(DAEMON_AT_WORK_SECONDS):
-            return min(SMALL_BATCH, self.settings.batch_size)
-        return self.settings.batch_size
+        return min(SMALL_BATCH, size) if has_one_write_lock and self.woken_within(DAEMON_AT_WORK_SECONDS) else size
 
-    def _read(self, shards: Iterable[int], horizon: Horizon, size: int) -> list[Message]:
+    def _learn_size(self, settled: Sequence[Settled]) -> None:
+        if _any_unreachable(settled):
+            self._trial = 1
+        elif self._trial is not None and settled:
+            self._trial = None if self._trial >= self.settings.batch_size else 2 * self._trial
+
+    def _read(
+        self, shards: Iterable[int], horizon: Horizon, size: int, but: Sequence[statements.NewerThan] = ()
+    ) -> list[Message]:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
         part, part_bytes = max(1, size // RETRIES_PART), MAX_BATCH_BYTES // RETRIES_PART
         with reading(self.outbox) as connection:
-            pending, any_retrying = horizon.pending(connection, shards, size, MAX_BATCH_BYTES)
+            pending, any_retrying = horizon.pending(connection, shards, size, MAX_BATCH_BYTES, but)
             if not any_retrying:
                 return pending
-            return statements.retries_due(connection, shards, part, part_bytes, now=now, too_far=too_far) + pending
+            retries = statements.retries_due(connection, shards, part, part_bytes, now=now, too_far=too_far, but=but)
+            return retries + pending
 
     def _suspect_alone(self, tokens: dict[int, str], seq: int) -> list[Settled]:
         """Retries a message alone, its attempt counted before delivering, so that one that kills its relay ends.
@@ -113,8 +147,8 @@ class Drain:
         counted = _counted(message)
         if not self._write_attempts(tokens, counted, counted.last_error):
             return []
-        verdict = deliver(self.gateway, [message], self.sleep)[seq]
-        if verdict.outcome is Outcome.UNREACHABLE:
+        verdict = self._deliver([message], tokens)[seq]
+        if verdict.outcome in UNCOUNTED:
             self._write_attempts(tokens, message, message.last_error)
             return [Settled(message, verdict, None)]
         return self._settle(tokens, [self._judge(counted, verdict, counted=True)])
@@ -136,10 +170,10 @@ class Drain:
         return Judged(message, verdict, wait_before_next_attempt(attempts, self.settings), counted)
 
     def _settle(self, tokens: dict[int, str], judged: list[Judged]) -> list[Settled]:
-        if all(one.verdict.outcome is Outcome.UNREACHABLE for one in judged):
-            return [Settled(one.message, one.verdict, None) for one in judged]
-        with writing(self.outbox) as connection:
-            settled = settle(connection, tokens, judged, self.settings.retry_policy, now_ms())
+        settled = [Settled(one.message, one.verdict, None) for one in judged]
+        if any(one.verdict.outcome not in UNCOUNTED for one in judged):
+            with writing(self.outbox) as connection:
+                settled = settle(connection, tokens, judged, self.settings.retry_policy, now_ms())
         _log(settled)
         return settled
 
@@ -179,12 +213,15 @@ def _log(settled: Sequence[Settled]) -> None:
         log.info("delivered", count=len(delivered), seqs=(min(seqs), max(seqs)))
     elif delivered:
         log.info("delivered", count=len(delivered), invites=[message.key for message in delivered])
+    lost = {one.message.shard: one for one in settled if one.verdict.outcome is Outcome.LEASE_LOST}
+    if lost:
+        log.warning("lease_lost", shards=sorted(lost), reason=next(iter(lost.values())).verdict.reason)
     for one in settled:
-        if one.verdict.outcome not in (Outcome.DELIVERED, Outcome.UNREACHABLE):
+        if one.verdict.outcome not in (Outcome.DELIVERED, *UNCOUNTED):
             log.warning(
                 one.verdict.outcome.value,
                 invite=one.message.key,
                 seq=one.message.seq,
                 state=one.state and one.state.value,
-                reason=one.verdict.reason and redact_reason(one.verdict.reason),
+                reason=one.verdict.reason,
             )

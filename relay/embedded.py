@@ -8,6 +8,7 @@ from gateway_store import ContactMissingError, MirrorRefusedError
 from gateway_store.mirror import CACHE_MIB
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import once_more_if_cut_off, takes_writes, writing
+from outbox.fence import Prove
 from outbox.redact import reason_of
 from relay.gateway import GatewayUnreachableError
 from relay.topics import Apply
@@ -20,9 +21,9 @@ class EmbeddedGateway:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
         self._appliers = appliers
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         try:
-            return self._apply(messages)
+            return self._apply(messages, prove)
         except DatabaseMissingError as error:
             return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
         except DBAPIError as error:
@@ -45,7 +46,7 @@ class EmbeddedGateway:
             if not takes_writes(connection):
                 raise GatewayUnreachableError("the gateway's database is read-only")
 
-    def _apply(self, messages: Sequence[Message]) -> list[Verdict]:
+    def _apply(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
         for topic in dict.fromkeys(message.topic for message in messages):
             of_topic = [message for message in messages if message.topic == topic]
@@ -53,7 +54,7 @@ class EmbeddedGateway:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
                 verdicts |= {message.seq: refusal for message in of_topic}
                 continue
-            results = self._appliers[topic](self._engine, [message.payload for message in of_topic])
+            results = self._appliers[topic](self._engine, [message.payload for message in of_topic], prove=prove)
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
 

@@ -1,8 +1,9 @@
-"""The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id."""
+"""The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id.
 
-import os
-import select
-import socket
+A verdict about one request is no verdict about the gateway. What is odd about one answer among good ones, or where the
+gateway is asked again and answers well, concerns that message alone (`relay.doubts`).
+"""
+
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,28 +12,37 @@ from pathlib import Path
 
 import structlog
 
-from gateway_store.listening import peer_uid
 from outbox import Message, Outcome, Verdict
-from outbox.redact import redact_reason
+from outbox.fence import LeaseLostError, Prove
+from relay.doubts import Doubts
 from relay.gateway import GatewayUnreachableError
-from relay.socket_protocol import ConfusedAnswerError, probe_line, read_answer, request_line, verdict_of
+from relay.socket_connection import BrokenError, Connection
+from relay.socket_protocol import (
+    KNOWN_TO_ALL,
+    Answer,
+    ConfusedAnswerError,
+    Odd,
+    is_answered_well,
+    method_probe_line,
+    probe_line,
+    read_answer,
+    request_line,
+    schema_version_read,
+    verdict_of,
+)
 
-CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
+# For the answer to a message that is sent alone, because an earlier one did not come, by a gateway that answers probes.
+DOUBTFUL_SECONDS = 1.0
 # Enough in flight to fill a transaction of the server, little enough to be answered in time by one that commits each
 # request by itself.
 WINDOW_REQUESTS = 500
 # Made ahead of what the gateway has taken.
 OUTGOING_BYTES = 2**17
-MAX_ANSWER = 2**24
 # Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
 DELIVERY_SECONDS = 15.0
 
 log = structlog.get_logger()
-
-
-class _BrokenError(Exception):
-    """The connection cannot be used any more; the message says why."""
 
 
 @dataclass(slots=True)
@@ -43,12 +53,19 @@ class _Flight:
     waiting: deque[Message]
     outgoing: bytearray = field(default_factory=bytearray)
     awaited: dict[str, Message] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    odd: dict[int, Odd] = field(default_factory=dict)
+    """What is neither a result nor a refusal that is known here, by ``seq``."""
     cut_off: bool = False
     """The gateway takes no more; what it has answered can still be read."""
 
     @property
     def has_room(self) -> bool:
         return len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < OUTGOING_BYTES
+
+    @property
+    def answered_well(self) -> bool:
+        return any(one.outcome is not Outcome.TOPIC_CLOSED for one in self.verdicts.values())
 
 
 class SocketGateway:
@@ -58,143 +75,194 @@ class SocketGateway:
         self._path = path
         self._topic = topic
         self._answer_seconds = answer_seconds
-        self._socket: socket.socket | None = None
-        self._received = bytearray()
+        self._connection: Connection | None = None
+        self._reads = KNOWN_TO_ALL
         self._last_id = 0
+        self._doubts = Doubts()
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
-        verdicts: dict[int, Verdict] = {}
-        try:
-            self._exchange(_Flight(deque(messages)), verdicts)
-        except (_BrokenError, ConfusedAnswerError, OSError) as error:
-            self.close()
-            reason = redact_reason(f"{self._path}: {error}")
-            log.warning("gateway_connection_broken", reason=reason, unanswered=len(messages) - len(verdicts))
-            unreachable = Verdict(Outcome.UNREACHABLE, reason)
-            return [verdicts.get(message.seq, unreachable) for message in messages]
-        except BaseException:
-            # Half an exchange may lie on the connection.
-            self.close()
-            raise
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+        until = time.monotonic() + DELIVERY_SECONDS
+        sound, doubtful = self._doubts.parted(messages)
+        verdicts = self._deliver_together(sound, prove, until)
+        down = next((one for one in verdicts.values() if one.outcome is Outcome.UNREACHABLE), None)
+        for message in doubtful:
+            verdicts[message.seq] = down or self._deliver_alone(message, prove, until)
         return [verdicts[message.seq] for message in messages]
 
     def probe(self) -> None:
         try:
-            connection = self._connected()
-            connection.sendall(probe_line())
-            self._await_answer(time.monotonic() + self._answer_seconds)
-        except (_BrokenError, OSError) as error:
+            self._probe(time.monotonic() + self._answer_seconds)
+        except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
-            raise GatewayUnreachableError(redact_reason(f"{self._path}: {error}")) from error
+            raise GatewayUnreachableError(str(self._unreachable(error).reason)) from error
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
-        self._received.clear()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
-    def _fill(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
+    def _deliver_together(self, messages: Sequence[Message], prove: Prove, until: float) -> dict[int, Verdict]:
+        flight = _Flight(deque(messages))
+        rest: Verdict | None = None
+        try:
+            self._exchange(flight, prove, until, self._answer_seconds)
+        except LeaseLostError as error:
+            # Half an exchange may lie on the connection, and nothing more of it may leave.
+            self.close()
+            rest = Verdict(Outcome.LEASE_LOST, str(error))
+        except (BrokenError, ConfusedAnswerError, OSError) as error:
+            self.close()
+            rest = self._unreachable(error)
+            unanswered = len(messages) - len(flight.verdicts) - len(flight.odd)
+            log.warning("gateway_connection_broken", reason=rest.reason, unanswered=unanswered)
+            if flight.awaited:
+                # Gateways answer in order, so it was at this one.
+                self._doubts.begin(next(iter(flight.awaited.values())).seq)
+        except BaseException:
+            self.close()
+            raise
+        self._judge_odd(flight, until)
+        return flight.verdicts | {
+            one.seq: rest for one in messages if rest is not None and one.seq not in flight.verdicts
+        }
+
+    def _deliver_alone(self, message: Message, prove: Prove, until: float) -> Verdict:
+        """A message for which the answer did not come, between two probes: which of the two is the trouble?"""
+        flight = _Flight(deque([message]))
+        try:
+            self._probe(min(until, time.monotonic() + self._answer_seconds))
+            self._exchange(flight, prove, until, min(DOUBTFUL_SECONDS, self._answer_seconds))
+        except LeaseLostError as error:
+            self.close()
+            return Verdict(Outcome.LEASE_LOST, str(error))
+        except (BrokenError, ConfusedAnswerError, OSError) as error:
+            self.close()
+            if not flight.awaited:
+                return self._unreachable(error)
+            return self._after_no_answer(message, str(error), until)
+        if message.seq in flight.odd:
+            return self._after_no_answer(message, flight.odd[message.seq].text, until)
+        self._doubts.end(message)
+        return flight.verdicts[message.seq]
+
+    def _after_no_answer(self, message: Message, said: str, until: float) -> Verdict:
+        try:
+            self._probe(min(until, time.monotonic() + self._answer_seconds))
+        except (BrokenError, ConfusedAnswerError, OSError) as error:
+            self.close()
+            times = self._doubts.fell_over(message)
+            if times is None:
+                return self._unreachable(error)
+            said = f"{said}; it was gone afterwards, {times} times"
+        return Verdict(Outcome.REFUSED_FOR_NOW, f"the gateway answers others, and of this message alone: {said}")
+
+    def _judge_odd(self, flight: _Flight, until: float) -> None:
+        """An odd answer is about its message where the gateway answered another one well, or a probe of the method."""
+        answered_well = flight.answered_well
+        of_the_store = [seq for seq, odd in flight.odd.items() if odd.is_of_the_store]
+        if answered_well and of_the_store:
+            # Either the store was locked for a while, or one row always makes it say so: the first is tried alone.
+            self._doubts.begin(of_the_store[0])
+        if len(flight.odd) > len(of_the_store):
+            answered_well = answered_well or self._method_answers(until)
+        for seq, odd in flight.odd.items():
+            is_outage = odd.is_of_the_store or not answered_well
+            outcome = Outcome.UNREACHABLE if is_outage else Outcome.REFUSED_FOR_NOW
+            flight.verdicts[seq] = Verdict(outcome, f"the gateway answered: {odd.text}")
+
+    def _method_answers(self, until: float) -> bool:
+        try:
+            answer = self._ask(method_probe_line(), min(until, time.monotonic() + self._answer_seconds))
+        except (BrokenError, ConfusedAnswerError, OSError):
+            self.close()
+            return False
+        return is_answered_well(answer)
+
+    def _fill(self, flight: _Flight) -> None:
         while flight.waiting and flight.has_room:
             message = flight.waiting.popleft()
             if message.topic != self._topic:
                 reason = f"unknown topic {message.topic!r}; the socket cannot carry it"
-                verdicts[message.seq] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
+                flight.verdicts[message.seq] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
                 continue
             self._last_id += 1
-            line = request_line(message, str(self._last_id))
+            line = request_line(message, str(self._last_id), self._reads)
             if isinstance(line, Verdict):
-                verdicts[message.seq] = line
+                flight.verdicts[message.seq] = line
             else:
                 flight.outgoing += line
                 flight.awaited[str(self._last_id)] = message
 
-    def _exchange(self, flight: _Flight, verdicts: dict[int, Verdict]) -> None:
-        self._fill(flight, verdicts)
-        if not flight.awaited:
+    def _exchange(self, flight: _Flight, prove: Prove, until: float, answer_seconds: float) -> None:
+        if not flight.waiting:
             return
-        connection = self._connected()
-        end = time.monotonic() + DELIVERY_SECONDS
-        deadline = time.monotonic() + self._answer_seconds
+        connection = self._connected(until)
+        self._fill(flight)
+        answer_by = time.monotonic() + answer_seconds
         while flight.awaited or flight.outgoing:
-            # Reads while it sends: two sides that only send to each other would wait for ever.
-            readable, writable, _ = select.select(
-                [connection], [connection] if flight.outgoing else [], [], max(0.0, deadline - time.monotonic())
+            late = until < answer_by
+            missing = (
+                f"not all answered within {DELIVERY_SECONDS:g} s" if late else f"no answer within {answer_seconds:g} s"
             )
-            if not readable and not writable:
-                raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
-            if time.monotonic() > end:
-                raise _BrokenError(f"not all answered within {DELIVERY_SECONDS:g} s")
-            if writable and not self._send(connection, flight):
-                flight.cut_off = True
-                flight.waiting.clear()
-                flight.outgoing.clear()
-            elif writable:
-                self._fill(flight, verdicts)
-            if readable:
-                self._receive(connection)
-                for line in self._answers():
-                    _judge(line, flight.awaited, verdicts)
-                    deadline = time.monotonic() + self._answer_seconds
-                self._fill(flight, verdicts)
-
+            # Reads while it sends: two sides that only send to each other would wait for ever.
+            readable, writable = connection.wait(
+                to_write=bool(flight.outgoing), until=min(until, answer_by), missing=missing
+            )
+            if writable:
+                # After every wait and before every write: what has left cannot be called back.
+                prove()
+                if not connection.write(flight.outgoing):
+                    flight.cut_off = True
+                    flight.waiting.clear()
+                    flight.outgoing.clear()
+            if readable and self._take_answers(connection, flight):
+                answer_by = time.monotonic() + answer_seconds
+            self._fill(flight)
         if flight.cut_off:
-            raise _BrokenError("the gateway closed the connection before it had taken all")
+            raise BrokenError("the gateway closed the connection before it had taken all")
 
-    def _send(self, connection: socket.socket, flight: _Flight) -> bool:
-        try:
-            del flight.outgoing[: connection.send(flight.outgoing)]
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
+    def _take_answers(self, connection: Connection, flight: _Flight) -> bool:
+        """Whether there was any; events that the gateway pushes are none."""
+        found = False
+        for line in connection.read():
+            answer = read_answer(line.data, line.is_cut)
+            if answer is None:
+                continue
+            message = flight.awaited.pop(answer.id, None)
+            if message is None:
+                raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.error or 'a wrong id'}")
+            found = True
+            verdict = verdict_of(answer, message, self._reads)
+            if isinstance(verdict, Odd):
+                flight.odd[message.seq] = verdict
+            else:
+                flight.verdicts[message.seq] = verdict
+        return found
 
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connection.settimeout(CONNECT_SECONDS)
-                connection.connect(str(self._path))
-                _refuse_stranger(connection, self._path)
-            except (OSError, _BrokenError):
-                connection.close()
-                raise
-            connection.settimeout(self._answer_seconds)
-            self._socket = connection
-        return self._socket
+    def _connected(self, until: float) -> Connection:
+        if self._connection is None:
+            self._connection = Connection(self._path, until)
+            self._probe(min(until, time.monotonic() + self._answer_seconds))
+        return self._connection
 
-    def _receive(self, connection: socket.socket) -> None:
-        data = connection.recv(2**18)
-        if not data:
-            raise _BrokenError("the gateway closed the connection before it had answered")
-        self._received += data
-        if len(self._received) > MAX_ANSWER and b"\n" not in self._received:
-            raise _BrokenError(f"an answer longer than {MAX_ANSWER} bytes")
+    def _probe(self, until: float) -> None:
+        """Asks what the gateway says of itself; whatever it answers, but for a store that it cannot use, will do."""
+        answer = self._ask(probe_line(), until)
+        self._reads = schema_version_read(answer)
 
-    def _answers(self) -> list[bytes]:
-        *whole, rest = bytes(self._received).split(b"\n")
-        self._received[:] = rest
-        return whole
+    def _ask(self, line: bytes, until: float) -> Answer:
+        """One request by itself, on a connection on which nothing is awaited."""
+        if self._connection is None:
+            self._connection = Connection(self._path, until)
+        outgoing, missing = bytearray(line), f"no answer within {self._answer_seconds:g} s"
+        while True:
+            readable, writable = self._connection.wait(to_write=bool(outgoing), until=until, missing=missing)
+            if writable and not self._connection.write(outgoing):
+                raise BrokenError("the gateway closed the connection")
+            for received in self._connection.read() if readable else ():
+                answer = read_answer(received.data, received.is_cut)
+                if answer is not None:
+                    return answer
 
-    def _await_answer(self, deadline: float) -> None:
-        connection = self._connected()
-        while not self._answers():
-            readable, _, _ = select.select([connection], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
-                raise _BrokenError(f"no answer within {self._answer_seconds:g} s")
-            self._receive(connection)
-
-
-def _refuse_stranger(connection: socket.socket, path: Path) -> None:
-    """Whoever can write to the folder could sit on the path, and take hashes; its owner, this user and root may."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return
-    uid = peer_uid(connection)
-    if uid not in (os.geteuid(), 0, path.parent.stat().st_uid):
-        raise _BrokenError(f"the server there runs as user {uid}, who owns neither this process nor the folder")
-
-
-def _judge(line: bytes, awaited: dict[str, Message], verdicts: dict[int, Verdict]) -> None:
-    request_id, answer = read_answer(line)
-    message = awaited.pop(request_id, None)
-    if message is None:
-        raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.get('error') or 'a wrong id'}")
-    verdicts[message.seq] = verdict_of(answer, message)
+    def _unreachable(self, error: Exception) -> Verdict:
+        return Verdict(Outcome.UNREACHABLE, f"{self._path}: {error}")

@@ -1,18 +1,29 @@
 """What a relay says to a gateway's socket, and what it makes of the answers; no connection here."""
 
 import json
+import re
+from dataclasses import dataclass
 
 from gateway_store.connection import MAX_LINE
 from gateway_store.payload import refuse_constant
-from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD
+from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
-from outbox.redact import redact_reason
+from relay.socket_connection import BrokenError
 
+# The schema version of payloads that every gateway reads, also one that says nothing of versions.
+KNOWN_TO_ALL = 1
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")
+OF_THE_STORE = re.compile(
+    r"SQLiteError|DatabaseError|SQLITE_|database is locked|database or disk is full|disk I/O|readonly|unable to open|"
+    r"no such table|time[d ]*out|overloaded|unavailable|try again",
+    re.IGNORECASE,
+)
 MAX_DEPTH = 100
 
-Answer = dict[str, object]
+_CUT_ANSWER = re.compile(rb'\s*\{\s*"id"\s*:\s*(?:"([^"\\]{1,40})"|(\d{1,40}))\s*,\s*"error"\s*:\s*"')
+# Of a text that was cut off, so much is shown.
+_SHOWN_OF_CUT = 8_000
 
 
 class ConfusedAnswerError(Exception):
@@ -23,66 +34,133 @@ class _AnotherError(ValueError):
     """A payload that is not its message's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; ``error`` is None unless it is text."""
+
+    id: str
+    result: object
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """An answer that is no known refusal: about the message, the store, or the gateway."""
+
+    text: str
+
+    @property
+    def is_of_the_store(self) -> bool:
+        return OF_THE_STORE.search(self.text) is not None
+
+
 def probe_line() -> bytes:
-    """Asks for a method that no gateway has: any answer shows that requests are being answered."""
+    """Asks for a method that only our gateways have: any answer shows that requests are being answered."""
     return _line("probe", "relay_probe", "null")
 
 
-def request_line(message: Message, request_id: str) -> bytes | Verdict:
-    """The request that mirrors ``message``, or the verdict on one that no gateway could read."""
+def method_probe_line() -> bytes:
+    """Asks for the method that mirrors, with params that no gateway takes: nothing is changed by it."""
+    return _line("probe", METHOD, "null")
+
+
+def is_answered_well(answer: Answer) -> bool:
+    """Whether a gateway asked with `method_probe_line` shows that the method works."""
+    return answer.error is not None and answer.error.startswith(INVALID_PARAMS)
+
+
+def schema_version_read(answer: Answer) -> int:
+    """The highest version of payloads that a probed gateway reads; raises `BrokenError` if it cannot use its store.
+
+    A gateway that knows no such probe knows no versions either.
+    """
+    if answer.error is not None and OF_THE_STORE.search(answer.error):
+        raise BrokenError(f"the gateway answered: {answer.error}")
+    version = answer.result.get("schemaVersion") if isinstance(answer.result, dict) else None
+    return version if isinstance(version, int) and version >= KNOWN_TO_ALL else KNOWN_TO_ALL
+
+
+def request_line(message: Message, request_id: str, reads: int) -> bytes | Verdict:
+    """The request that mirrors ``message``, or the verdict on one that no gateway, or not this one, could read."""
     try:
-        params = _on_one_line(message.payload, message.key)
+        found = _DECODER.decode(message.payload)
+        params = _on_one_line(message.payload, found, message.key)
     except _AnotherError as error:
         return Verdict(Outcome.REFUSED_FOR_GOOD, str(error))
     except (ValueError, RecursionError) as error:
         return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
+    version = found.get("schemaVersion") if isinstance(found, dict) else None
+    if isinstance(version, int | float) and version > reads:
+        reason = f"newer than this gateway: schema version {version}, the gateway reads {reads}; upgrade the gateway"
+        return Verdict(Outcome.TOPIC_CLOSED, reason, reads=reads)
     line = _line(request_id, METHOD, params)
     if len(line) > MAX_LINE:
         return Verdict(Outcome.REFUSED_FOR_GOOD, f"the request has {len(line)} bytes, more than {MAX_LINE}")
     return line
 
 
-def read_answer(line: bytes) -> tuple[str, Answer]:
-    """The id of the request that ``line`` answers, and the answer; raises `ConfusedAnswerError`."""
+def read_answer(line: bytes, is_cut: bool) -> Answer | None:
+    """What ``line`` answers; None for an event, which answers nothing. Raises `ConfusedAnswerError`."""
+    if is_cut:
+        return _read_cut_answer(line)
     try:
-        answer = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
         raise ConfusedAnswerError("an answer that is not JSON") from None
-    if not isinstance(answer, dict):
+    if not isinstance(found, dict):
         raise ConfusedAnswerError("an answer that is no object")
+    if "event" in found and "id" not in found:
+        return None
+    error = found.get("error")
     # Some servers answer with the id as a number.
-    return str(answer.get("id")), answer
+    return Answer(str(found.get("id")), found.get("result"), error if isinstance(error, str) else None)
 
 
-def verdict_of(answer: Answer, message: Message) -> Verdict:
-    """The verdict that ``answer`` means; raises `ConfusedAnswerError`."""
-    result, error = answer.get("result"), answer.get("error")
-    match result, error:
+def verdict_of(answer: Answer, message: Message, reads: int) -> Verdict | Odd:
+    """The verdict that ``answer`` to ``message`` means, as far as it is known here."""
+    match answer.result, answer.error:
         case {"id": invite_id}, None if invite_id == message.key:
             return DELIVERED
-        case _, str() if error.startswith(INVALID_PARAMS):
+        case _, str() as error if error.startswith(INVALID_PARAMS):
             return Verdict(Outcome.REFUSED_FOR_GOOD, error)
-        case _, str() if FOREIGN_KEY in error:
+        case _, str() as error if error.startswith(UNKNOWN_METHOD):
+            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
+        case _, str() as error if error.startswith(NEWER_PAYLOAD):
+            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=reads)
+        case _, str() as error if FOREIGN_KEY in error:
             return Verdict(Outcome.REFUSED_FOR_NOW, error)
-        case _, str() if any(words in error for words in OF_A_ROW):
+        case _, str() as error if any(words in error for words in OF_A_ROW):
             return Verdict(Outcome.REFUSED_FOR_GOOD, error)
-        case _, str():
-            # A locked store, or a method it does not know yet: it, not the message, is the trouble.
-            return Verdict(Outcome.UNREACHABLE, redact_reason(f"the gateway answered: {error}"))
+        case _, str() as error:
+            return Odd(error)
         case _:
-            raise ConfusedAnswerError("an answer with neither this invite's id nor an error")
+            return Odd("an answer with neither this invite's id nor an error")
+
+
+def _read_cut_answer(line: bytes) -> Answer:
+    """The beginning of an answer that went on for too long: its id and the first words of its error."""
+    start = _CUT_ANSWER.match(line)
+    if start is None:
+        raise ConfusedAnswerError("an answer that is too long, and does not begin with the id and the error")
+    text = line[start.end() : start.end() + _SHOWN_OF_CUT]
+    # An escape cut in two is left out; the longest has twelve characters.
+    text = re.sub(rb"\\[^\\]{0,11}\Z", b"", text)
+    try:
+        error = json.loads(b'"' + text + b'"')
+    except ValueError:
+        error = text.decode("ascii", "replace")
+    return Answer((start[1] or start[2]).decode(), None, f"{error} [cut off]")
 
 
 def _line(request_id: str, method: str, params: str) -> bytes:
     return f'{{"id":"{request_id}","method":"{method}","params":{params}}}\n'.encode("ascii")
 
 
-def _on_one_line(payload: str, key: str) -> str:
+def _on_one_line(payload: str, found: object, key: str) -> str:
     """The payload as JSON that any gateway reads: what is no JSON would be answered with no id to tell which it was.
 
     ASCII only: the real gateway decodes each packet by itself and breaks characters that are split.
     """
-    found = _DECODER.decode(payload)
     if _is_deep(found):
         raise RecursionError
     if isinstance(found, dict) and found.get("id", key) != key:

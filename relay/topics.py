@@ -18,6 +18,7 @@ import gateway_store.migrate
 import gateway_store.mirror
 import gateway_store.read
 from assistant_store.replay import Selection
+from outbox.fence import Prove
 
 __all__ = [
     "APPLIERS",
@@ -33,8 +34,11 @@ __all__ = [
 ]
 
 Values = tuple[str | int | None, ...]
-Apply = Callable[[Engine, Sequence[str]], Sequence[object]]
-"""Durable when it returns; an outcome or a refusal for each payload."""
+
+
+class Apply(Protocol):
+    def __call__(self, engine: Engine, payloads: Sequence[str], *, prove: Prove) -> Sequence[object]:
+        """Durable when it returns; an outcome or a refusal for each payload. Commits only what ``prove`` allows."""
 
 
 class Rows(Protocol):

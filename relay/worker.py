@@ -19,7 +19,7 @@ from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
 from relay.backoff import Breaker
 from relay.drain import Drain
-from relay.errors import UnreachableError
+from relay.errors import UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.periodic import Periodic, schedule, wall_ahead_of_monotonic
 from relay.settings import Settings
@@ -81,7 +81,8 @@ class Worker:
                 wait = self._turn(drain, breaker)
                 if until_empty:
                     wait = LOOK_AGAIN_SECONDS
-                    if self._is_empty():
+                    if self._is_empty(drain):
+                        _refuse_what_waits_for_a_newer_gateway(drain)
                         return
                     self._probe_for_others(breaker)
                 trouble.close()
@@ -115,6 +116,9 @@ class Worker:
             settled = drain.batch()
             unreachable = next((one for one in settled if one.verdict.outcome is Outcome.UNREACHABLE), None)
             if unreachable is not None:
+                if any(one.verdict.outcome is Outcome.DELIVERED for one in settled):
+                    # It answers others: this is the first trouble, not one more of an outage that goes on.
+                    breaker.close()
                 return _opened(breaker, unreachable.verdict.reason or "")
             if breaker.is_open:
                 log.info("gateway_reachable_again")
@@ -123,7 +127,9 @@ class Worker:
                 return None
             self.on_settled(settled)
             if any(one.verdict.outcome is Outcome.LEASE_LOST for one in settled):
-                # Balancing forgets a lease that is lost; else the same batch is delivered again until the next renewal.
+                # At once: renewing proves the leases that still stand and forgets the others. Until then the same batch
+                # would be refused by the fence, or delivered, again and again.
+                drain.leases.renew()
                 self._unbalanced.set()
             self._balance_if_due(drain)
         return None
@@ -135,11 +141,12 @@ class Worker:
                 log.warning("took_over_lapsed_shards", shards=lapsed)
                 drain.suspect(lapsed)
 
-    def _is_empty(self) -> bool:
+    def _is_empty(self, drain: Drain) -> bool:
+        """Whether nothing is due, in any relay's shards, that the gateway could take."""
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
         with reading(self.outbox) as connection:
-            empty = not statements.anything_due(connection, now, too_far)
+            empty = not statements.anything_due(connection, now, too_far, drain.closed.all())
         # What is left is in shards of another relay, which may be gone.
         self._unbalanced.set()
         return empty
@@ -165,6 +172,13 @@ class Worker:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _refuse_what_waits_for_a_newer_gateway(drain: Drain) -> None:
+    for topic, reason in drain.closed.reasons.items():
+        raise UnrepairedError(
+            f"messages of {topic} wait for a newer gateway: {reason}. Nothing was lost; upgrade it and run this again"
+        )
 
 
 def _opened(breaker: Breaker, reason: str) -> float:

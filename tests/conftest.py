@@ -83,6 +83,10 @@ def message_of(row: dict[str, Any]) -> Message:
     return Message(**{name: row[name] for name in names}, newer_dead_seq=None)
 
 
+def allowed() -> None:
+    """The fence of a relay that holds its leases."""
+
+
 @contextmanager
 def stores_at(folder: Path, source_url: str, mirror_url: str) -> Iterator[Stores]:
     source, mirror = open_engine(source_url), open_engine(mirror_url)

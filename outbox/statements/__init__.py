@@ -15,7 +15,7 @@ from outbox.statements.change import (
     revive_dead,
     set_attempts,
 )
-from outbox.statements.due import Found, anything_due, one_unsettled, pending, retries_due, under_way
+from outbox.statements.due import Found, NewerThan, anything_due, one_unsettled, pending, retries_due, under_way
 from outbox.statements.lease import (
     delete_leases,
     delete_relay,
@@ -43,6 +43,7 @@ from outbox.statements.look import (
 __all__ = [
     "CHANNEL",
     "Found",
+    "NewerThan",
     "anything_due",
     "count_by_state",
     "count_unsettled_up_to",

@@ -47,29 +47,71 @@ class Found(NamedTuple):
     any_retrying: bool
 
 
+class NewerThan(NamedTuple):
+    """Messages of a topic with a schema version above ``reads``: its destination is too old for them."""
+
+    topic: str
+    reads: int
+
+
+# A payload of an odd shape counts as version 1: it is for the destination to refuse. The names in braces, here and
+# below, are filled in by `str.format`.
+_VERSION = {
+    "sqlite": """
+        CASE WHEN json_valid(m.payload) THEN
+            CASE WHEN json_type(m.payload, '$.schemaVersion') IN ('integer', 'real')
+                 THEN json_extract(m.payload, '$.schemaVersion') ELSE 1 END
+        ELSE 1 END
+    """,
+    "postgresql": r"""
+        coalesce(CAST(substring(m.payload from '"schemaVersion"\s*:\s*([0-9]+)') AS numeric), 1)
+    """,
+}
+
+
+def _but(dialect: str, waiting: Sequence[NewerThan]) -> tuple[str, dict[str, int | str]]:
+    """What leaves ``waiting`` out, and its parameters. Nothing on most days, so that each query is as it always was."""
+    words, given = "", dict[str, int | str]()
+    for number, one in enumerate(waiting):
+        newer = f" AND {_VERSION[dialect]} > :reads_{number}" if one.reads else ""
+        words += f" AND NOT (m.topic = :shut_{number}{newer})"
+        given |= {f"shut_{number}": one.topic} | ({f"reads_{number}": one.reads} if one.reads else {})
+    return words, given
+
+
 class _Due:
     """Messages that meet ``condition``, are the newest of their key, and are of some shards."""
 
     def __init__(self, condition: str, order: str) -> None:
         sql = f"""
             SELECT {_MESSAGE}, {_ELSE} FROM outbox_messages AS m
-            WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY} ORDER BY {order} LIMIT :limit
+            WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY}{{but}} ORDER BY {order} LIMIT :limit
         """  # noqa: S608 - constants
-        self._sqlite = text(sql.format(among="IN (SELECT value FROM json_each(:shards))"))
-        self._postgresql = text(sql.format(among="= ANY(:shards)"))
+        among = {"sqlite": "IN (SELECT value FROM json_each(:shards))", "postgresql": "= ANY(:shards)"}
+        self._sql = {dialect: sql.format(among=words, but="{but}") for dialect, words in among.items()}
+        self._everything = {dialect: text(sql.format(but="")) for dialect, sql in self._sql.items()}
 
     def read(
-        self, connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, **given: int | str
+        self,
+        connection: Connection,
+        shards: Iterable[int],
+        limit: int,
+        max_bytes: int,
+        but: Sequence[NewerThan] = (),
+        **given: int | str,
     ) -> Found:
-        """At most ``limit``, and no more once their payloads have ``max_bytes``."""
+        """At most ``limit``, and no more once their payloads have ``max_bytes``; none that ``but`` names."""
         if limit <= 0 or max_bytes <= 0:
             return Found([], any_retrying=True)
+        dialect = connection.dialect.name
+        query = self._everything[dialect]
+        if but:
+            words, more = _but(dialect, but)
+            query, given = text(self._sql[dialect].format(but=words)), given | more
         # Below its share of the batch no payload can make it larger than wanted.
         given |= {"limit": limit, "short": max_bytes // limit}
-        if connection.dialect.name == "sqlite":
-            rows = plain_rows(connection, self._sqlite, {"shards": json.dumps(list(shards)), **given})
-        else:
-            rows = plain_rows(connection, self._postgresql, {"shards": list(shards), **given})
+        wanted = json.dumps(list(shards)) if dialect == "sqlite" else list(shards)
+        rows = plain_rows(connection, query, {"shards": wanted, **given})
         if not rows:
             return Found([], any_retrying=True)
         *_, any_dead, any_retrying = rows[0]
@@ -135,6 +177,7 @@ def pending(
     limit: int,
     max_bytes: int,
     *,
+    but: Sequence[NewerThan] = (),
     live_from: int = 0,
     replay_from: int = 0,
 ) -> Found:
@@ -145,11 +188,11 @@ def pending(
     live, replay = Origin.LIVE.value, Origin.REPLAY.value
     shards = list(shards)
     last = live if replay_from else replay
-    found = _PENDING.read(connection, shards, limit, max_bytes, first=live, begin=live_from, last=last)
+    found = _PENDING.read(connection, shards, limit, max_bytes, but, first=live, begin=live_from, last=last)
     if replay_from:
         room = max_bytes - sum(len(message.payload) for message in found.messages)
         left = limit - len(found.messages)
-        more = _PENDING.read(connection, shards, left, room, first=replay, begin=replay_from, last=replay)
+        more = _PENDING.read(connection, shards, left, room, but, first=replay, begin=replay_from, last=replay)
         return Found(found.messages + more.messages, found.any_retrying and more.any_retrying)
     return found
 
@@ -175,16 +218,23 @@ def under_way(connection: Connection, passed: int) -> tuple[int, int | None, int
 
 
 def retries_due(
-    connection: Connection, shards: Iterable[int], limit: int, max_bytes: int, *, now: int, too_far: int
+    connection: Connection,
+    shards: Iterable[int],
+    limit: int,
+    max_bytes: int,
+    *,
+    now: int,
+    too_far: int,
+    but: Sequence[NewerThan] = (),
 ) -> list[Message]:
     """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
     first, last = connection.execute(_WAITS).one()
     found: list[Message] = []
     if first is not None and first <= now:
-        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, until=now).messages
+        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, but, until=now).messages
     if last is not None and last > too_far:
         room = max_bytes - sum(len(message.payload) for message in found)
-        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, too_far=too_far).messages
+        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, but, too_far=too_far).messages
     return found
 
 
@@ -194,16 +244,16 @@ def one_unsettled(connection: Connection, seq: int) -> Message | None:
     return None if row is None else _with_newer_dead(connection, [Message._make(row)])[0]
 
 
-_ANYTHING_DUE = text(
-    f"""
-    SELECT EXISTS (SELECT 1 FROM outbox_messages AS m WHERE m.state = 'pending' AND {_NEWEST_OF_ITS_KEY})
+_ANYTHING_DUE = f"""
+    SELECT EXISTS (SELECT 1 FROM outbox_messages AS m WHERE m.state = 'pending' AND {_NEWEST_OF_ITS_KEY}{{but}})
         OR EXISTS (SELECT 1 FROM outbox_messages AS m
                    WHERE m.state = 'retrying' AND (m.available_at <= :now OR m.available_at > :too_far)
-                     AND {_NEWEST_OF_ITS_KEY})
-    """  # noqa: S608 - constants above
-)
+                     AND {_NEWEST_OF_ITS_KEY}{{but}})
+"""  # noqa: S608 - constants above
 
 
-def anything_due(connection: Connection, now: int, too_far: int) -> bool:
-    """Whether any message, of any relay's shards, could be delivered now."""
-    return bool(connection.execute(_ANYTHING_DUE, {"now": now, "too_far": too_far}).scalar_one())
+def anything_due(connection: Connection, now: int, too_far: int, but: Sequence[NewerThan] = ()) -> bool:
+    """Whether any message, of any relay's shards, could be delivered now; those that ``but`` names cannot."""
+    words, more = _but(connection.dialect.name, but)
+    query = text(_ANYTHING_DUE.format(but=words))
+    return bool(connection.execute(query, {"now": now, "too_far": too_far} | more).scalar_one())

@@ -12,7 +12,7 @@ from outbox import Outcome, postgresql
 from relay.embedded import EmbeddedGateway
 from relay.gateway import GatewayUnreachableError
 from relay.topics import APPLIERS
-from tests.conftest import message_of
+from tests.conftest import allowed, message_of
 from tests.postgres import Cluster
 from tests.postgresql.servers import stores_with
 
@@ -26,14 +26,14 @@ def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_ag
             stores.create()
         one, other = [message_of(row) for row in stores.messages()]
         gateway = EmbeddedGateway(stores.mirror_url, APPLIERS, busy_timeout=0.5)
-        assert [verdict.outcome for verdict in gateway.deliver([one])] == [Outcome.DELIVERED]
+        assert [verdict.outcome for verdict in gateway.deliver([one], allowed)] == [Outcome.DELIVERED]
         stores.mirror.dispose()
         with wedged(own_server):
-            assert [verdict.outcome for verdict in gateway.deliver([other])] == [Outcome.UNREACHABLE]
+            assert [verdict.outcome for verdict in gateway.deliver([other], allowed)] == [Outcome.UNREACHABLE]
             with pytest.raises(GatewayUnreachableError):
                 gateway.probe()
         gateway.probe()
-        assert [verdict.outcome for verdict in gateway.deliver([other])] == [Outcome.DELIVERED]
+        assert [verdict.outcome for verdict in gateway.deliver([other], allowed)] == [Outcome.DELIVERED]
         gateway.close()
         assert stores.mirrored(other.key) is not None
 

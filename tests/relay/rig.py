@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 import assistant_store
 from outbox import Message, Outcome, Verdict
+from outbox.fence import Prove
 from outbox.leases import Leases
 from outbox.settle import Settled
 from relay.drain import Drain
@@ -30,10 +31,10 @@ class Meddling:
     delivered: list[list[str]] = field(default_factory=list)
     """The keys of each delivery asked for."""
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         self.delivered.append([message.key for message in messages])
         self.before(messages)
-        verdicts = self.inner.deliver(messages)
+        verdicts = self.inner.deliver(messages, prove)
         self.after(messages)
         return verdicts
 
@@ -81,9 +82,13 @@ def create_many(stores: Stores, count: int) -> list[str]:
 
 
 def drain_all(drain: Drain) -> list[Settled]:
-    """Batches until nothing is due or the gateway cannot be reached; everything that came of them."""
+    """Batches until nothing is due or the gateway cannot be reached; everything that came of them.
+
+    The leases are renewed in between, as the relay's own clockwork does.
+    """
     settled: list[Settled] = []
     for _ in range(MOST_BATCHES):
+        drain.leases.renew()
         batch = drain.batch()
         settled += batch
         if not batch or any(one.verdict.outcome is Outcome.UNREACHABLE for one in batch):

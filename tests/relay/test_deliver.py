@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox.fence import Prove
 from relay.deliver import deliver
-from tests.conftest import Stores, message_of
+from tests.conftest import Stores, allowed, message_of
 from tests.relay.rig import Meddling, drain_all, draining, gateway_of
 
 
@@ -20,7 +21,8 @@ class Scripted:
     script: list[Verdict] = field(default_factory=list)
     calls: int = 0
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+        prove()
         self.calls += 1
         if any(message.key == self.bad for message in messages):
             raise self.error
@@ -39,7 +41,7 @@ def message(seq: int, key: str = "") -> Message:
 def test_an_unexpected_exception_refuses_the_message_that_raises_it_and_no_other(position: int) -> None:
     messages = [message(seq) for seq in range(16)]
     gateway = Scripted(bad=f"k{position}")
-    verdicts = deliver(gateway, messages, lambda _: None)
+    verdicts = deliver(gateway, messages, allowed, lambda _: None)
     assert verdicts.keys() == set(range(16))
     assert [seq for seq, one in verdicts.items() if one.outcome is not Outcome.DELIVERED] == [position]
     assert verdicts[position] == Verdict(Outcome.REFUSED_FOR_NOW, "unexpected RuntimeError: boom")
@@ -48,17 +50,18 @@ def test_an_unexpected_exception_refuses_the_message_that_raises_it_and_no_other
 
 def test_a_gateway_that_answers_too_few_verdicts_settles_nothing_by_mistake() -> None:
     class Forgetful(Scripted):
-        def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+        def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+            prove()
             return [DELIVERED] * (len(messages) - 1)
 
-    verdicts = deliver(Forgetful(), [message(seq) for seq in range(4)], lambda _: None)
+    verdicts = deliver(Forgetful(), [message(seq) for seq in range(4)], allowed, lambda _: None)
     assert [one.outcome for one in verdicts.values()] == [Outcome.REFUSED_FOR_NOW] * 4
 
 
 def test_the_reason_of_an_unexpected_exception_holds_no_hash_and_no_token() -> None:
     token = "t" * 43
     gateway = Scripted(bad="k1", error=RuntimeError(f"saw {'ab' * 32} and {token}"))
-    reason = deliver(gateway, [message(1)], lambda _: None)[1].reason or ""
+    reason = deliver(gateway, [message(1)], allowed, lambda _: None)[1].reason or ""
     assert "ab" * 32 not in reason
     assert token not in reason
     assert "abababab…" in reason
@@ -67,7 +70,7 @@ def test_the_reason_of_an_unexpected_exception_holds_no_hash_and_no_token() -> N
 def test_what_is_unreachable_is_tried_three_times_and_what_was_answered_is_not_asked_again() -> None:
     down = Verdict(Outcome.UNREACHABLE, "down")
     gateway = Scripted(script=[DELIVERED, down, down, DELIVERED])
-    verdicts = deliver(gateway, [message(1), message(2)], lambda _: None)
+    verdicts = deliver(gateway, [message(1), message(2)], allowed, lambda _: None)
     assert gateway.calls == 3
     assert [one.outcome for one in verdicts.values()] == [Outcome.DELIVERED] * 2
 
@@ -76,7 +79,7 @@ def test_the_waits_inside_a_delivery_stay_below_two_seconds() -> None:
     down = Verdict(Outcome.UNREACHABLE, "down")
     waits: list[float] = []
     gateway = Scripted(script=[down] * 9)
-    verdicts = deliver(gateway, [message(1)], waits.append)
+    verdicts = deliver(gateway, [message(1)], allowed, waits.append)
     assert verdicts[1] == down
     assert len(waits) == 2
     assert 0 < sum(waits) < 2
@@ -85,7 +88,7 @@ def test_the_waits_inside_a_delivery_stay_below_two_seconds() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED_FOR_NOW, Outcome.REFUSED_FOR_GOOD])
 def test_a_refusal_is_not_tried_again_inside_a_delivery(outcome: Outcome) -> None:
     gateway = Scripted(script=[Verdict(outcome, "no")])
-    assert deliver(gateway, [message(1)], lambda _: None)[1].outcome is outcome
+    assert deliver(gateway, [message(1)], allowed, lambda _: None)[1].outcome is outcome
     assert gateway.calls == 1
 
 

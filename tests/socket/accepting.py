@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Talk = Callable[[socket.socket], None]
@@ -30,5 +30,6 @@ def _accept(listener: socket.socket, talk: Talk) -> None:
             client, _ = listener.accept()
         except OSError:
             return
-        with client:
+        # The client may hang up at any moment.
+        with client, suppress(ConnectionError):
             talk(client)

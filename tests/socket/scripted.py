@@ -13,11 +13,16 @@ Answer = Callable[[dict[str, Any]], bytes | None]
 """The bytes to send for a request; None closes the connection instead."""
 
 
+PROBE = "relay_probe"
+
+
 class Scripted:
-    """What arrived, and how to answer it; a packet is decoded by itself, as the real gateway does."""
+    """What arrived but for probes, and how to answer it; a packet is decoded by itself, as the real gateway does."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.probe_answer: Answer = error("Unknown method: relay_probe")
+        self.probes = 0
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
         self.most_unanswered = 0
@@ -31,8 +36,12 @@ class Scripted:
             self.most_unanswered = max(self.most_unanswered, len(whole))
             for line in whole:
                 request = json.loads(line)
-                self.requests.append(request)
-                answer = self.answer(request)
+                if request["method"] == PROBE:
+                    self.probes += 1
+                    answer = self.probe_answer(request)
+                else:
+                    self.requests.append(request)
+                    answer = self.answer(request)
                 if answer is None:
                     return
                 client.sendall(answer)

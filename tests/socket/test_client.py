@@ -10,6 +10,7 @@ import pytest
 from outbox import Message, Outcome
 from relay.gateway import GatewayUnreachableError
 from relay.socket_gateway import WINDOW_REQUESTS, SocketGateway
+from tests.conftest import allowed
 from tests.socket.clients import params
 from tests.socket.scripted import Answer, error, line, result, scripted
 
@@ -54,7 +55,7 @@ def client(at: Path) -> Iterator[SocketGateway]:
         (error("SQLiteError: FOREIGN KEY constraint failed"), Outcome.REFUSED_FOR_NOW),
         (error('Invalid params: [{"path":["maxUses"]}]'), Outcome.REFUSED_FOR_GOOD),
         (error("SQLiteError: database is locked"), Outcome.UNREACHABLE),
-        (error("Unknown method: mirror_invite_create"), Outcome.UNREACHABLE),
+        (error("Unknown method: mirror_invite_create"), Outcome.TOPIC_CLOSED),
         (lambda _: b"%&!\n", Outcome.UNREACHABLE),
         (lambda _: b"[]\n", Outcome.UNREACHABLE),
         (lambda _: line({"id": "another", "result": {"id": "inv-1"}}), Outcome.UNREACHABLE),
@@ -87,7 +88,7 @@ def test_each_kind_of_answer_becomes_its_verdict(
     at: Path, client: SocketGateway, answer: Answer, outcome: Outcome
 ) -> None:
     with scripted(at, answer):
-        (verdict,) = client.deliver([message()])
+        (verdict,) = client.deliver([message()], allowed)
         client.close()
 
     assert verdict.outcome is outcome
@@ -95,7 +96,7 @@ def test_each_kind_of_answer_becomes_its_verdict(
 
 
 def test_no_gateway_is_unreachable_and_says_where(at: Path, client: SocketGateway) -> None:
-    (verdict,) = client.deliver([message()])
+    (verdict,) = client.deliver([message()], allowed)
 
     assert verdict.outcome is Outcome.UNREACHABLE
     assert str(at) in (verdict.reason or "")
@@ -105,13 +106,13 @@ def test_no_gateway_is_unreachable_and_says_where(at: Path, client: SocketGatewa
 
 def test_a_connection_is_kept_and_made_anew_once_it_broke(at: Path, client: SocketGateway) -> None:
     with scripted(at, result) as server:
-        client.deliver([message(1)])
-        client.deliver([message(2)])
+        client.deliver([message(1)], allowed)
+        client.deliver([message(2)], allowed)
         kept = server.connections
         server.answer = lambda _: None
-        client.deliver([message(3)])
+        client.deliver([message(3)], allowed)
         server.answer = result
-        (verdict,) = client.deliver([message(3)])
+        (verdict,) = client.deliver([message(3)], allowed)
         client.close()
 
     assert kept == 1
@@ -124,7 +125,7 @@ def test_what_was_answered_before_the_connection_broke_keeps_its_verdict(at: Pat
         return None if request["params"]["id"] == "inv-4" else result(request)
 
     with scripted(at, three_then_close):
-        verdicts = client.deliver([message(number, f"inv-{number}") for number in range(1, 7)])
+        verdicts = client.deliver([message(number, f"inv-{number}") for number in range(1, 7)], allowed)
 
     assert [one.outcome for one in verdicts] == [Outcome.DELIVERED] * 3 + [Outcome.UNREACHABLE] * 3
 
@@ -138,7 +139,7 @@ def test_answers_in_any_order_find_their_messages(at: Path, client: SocketGatewa
         return b"".join(held) if len(held) == 3 else b""
 
     with scripted(at, backwards):
-        verdicts = client.deliver([message(number, f"inv-{number}") for number in (1, 2, 3)])
+        verdicts = client.deliver([message(number, f"inv-{number}") for number in (1, 2, 3)], allowed)
         client.close()
 
     assert [one.outcome for one in verdicts] == [Outcome.DELIVERED, Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
@@ -148,7 +149,7 @@ def test_requests_are_ascii_so_that_no_packet_splits_a_character(at: Path, clien
     payload = json.dumps(params(note="Ünïcødé 🎉 " * 20_000), ensure_ascii=False)
 
     with scripted(at, result) as server:
-        (verdict,) = client.deliver([message(payload=payload)])
+        (verdict,) = client.deliver([message(payload=payload)], allowed)
         client.close()
 
     assert verdict.outcome is Outcome.DELIVERED
@@ -159,7 +160,7 @@ def test_a_payload_of_many_lines_is_sent_on_one(at: Path, client: SocketGateway)
     payload = json.dumps(params(), indent=2)
 
     with scripted(at, result) as server:
-        (verdict,) = client.deliver([message(payload=payload)])
+        (verdict,) = client.deliver([message(payload=payload)], allowed)
         client.close()
 
     assert verdict.outcome is Outcome.DELIVERED
@@ -170,7 +171,7 @@ def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketGateway) -> 
     many = [message(number, f"inv-{number}") for number in range(1, 3 * WINDOW_REQUESTS)]
 
     with scripted(at, result) as server:
-        verdicts = client.deliver(many)
+        verdicts = client.deliver(many, allowed)
         client.close()
 
     assert {one.outcome for one in verdicts} == {Outcome.DELIVERED}
@@ -194,7 +195,7 @@ def test_what_a_line_cannot_carry_is_refused_for_good_and_not_sent(
     at: Path, client: SocketGateway, refused: Message, words: str
 ) -> None:
     with scripted(at, result) as server:
-        verdicts = client.deliver([refused, message(2)])
+        verdicts = client.deliver([refused, message(2)], allowed)
         client.close()
 
     assert [one.outcome for one in verdicts] == [Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
@@ -207,4 +208,4 @@ def test_a_probe_is_content_with_any_answer_and_changes_nothing(at: Path, client
         client.probe()
         client.close()
 
-    assert [request["method"] for request in server.requests] == ["relay_probe"]
+    assert (server.probes, server.requests) == (1, [])

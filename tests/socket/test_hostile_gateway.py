@@ -13,6 +13,7 @@ import pytest
 from outbox import Outcome
 from relay import socket_gateway
 from relay.socket_gateway import SocketGateway
+from tests.conftest import allowed
 from tests.socket.accepting import accepting
 from tests.socket.clients import NOBODY, become, params
 from tests.socket.scripted import error, result, scripted
@@ -44,14 +45,14 @@ def client(at: Path) -> Iterator[SocketGateway]:
 )
 def test_an_error_about_one_row_is_no_outage(at: Path, client: SocketGateway, text: str) -> None:
     with scripted(at, error(text)):
-        (verdict,) = client.deliver([message()])
+        (verdict,) = client.deliver([message()], allowed)
         client.close()
     assert verdict.outcome is Outcome.REFUSED_FOR_GOOD
 
 
 def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, client: SocketGateway) -> None:
     with scripted(at, result) as server:
-        verdicts = client.deliver([message(1, payload=json.dumps(params(id="another"))), message(2)])
+        verdicts = client.deliver([message(1, payload=json.dumps(params(id="another"))), message(2)], allowed)
         client.close()
     assert [one.outcome for one in verdicts] == [Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
     assert len(server.requests) == 1
@@ -59,7 +60,7 @@ def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, cli
 
 def test_what_a_gateway_says_of_its_trouble_is_shortened_and_harmless(at: Path, client: SocketGateway) -> None:
     with scripted(at, error(f"\x1b[2J trouble with {HASH} " + "x " * 10_000)):
-        (verdict,) = client.deliver([message()])
+        (verdict,) = client.deliver([message()], allowed)
         client.close()
     reason = verdict.reason or ""
     assert verdict.outcome is Outcome.UNREACHABLE
@@ -82,7 +83,7 @@ def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_
 
     many = [message(number, f"inv-{number}") for number in range(1, 100)]
     with accepting(at, slowly):
-        outcomes = [one.outcome for one in client.deliver(many)]
+        outcomes = [one.outcome for one in client.deliver(many, allowed)]
         client.close()
         pace.set()
     delivered = outcomes.count(Outcome.DELIVERED)
@@ -94,13 +95,15 @@ def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: Socket
     answered: list[int] = []
 
     def some(client: socket.socket) -> None:
+        assert b"relay_probe" in client.recv(4096)
+        client.sendall(b'{"id":"probe","error":"Unknown method: relay_probe"}\n')
         *whole, _rest = client.recv(4096).split(b"\n")
         answered.append(len(whole))
         client.sendall(b"".join(result(json.loads(one)) for one in whole))
 
     many = [message(number, f"inv-{number}") for number in range(1, 1_000)]
     with accepting(at, some):
-        outcomes = [one.outcome for one in client.deliver(many)]
+        outcomes = [one.outcome for one in client.deliver(many, allowed)]
         client.close()
     assert answered[0] > 1
     assert outcomes.count(Outcome.DELIVERED) == answered[0]
@@ -116,7 +119,7 @@ def test_a_stranger_on_the_path_is_told_nothing(tmp_path: Path) -> None:
     stranger.start()
     assert listening.wait(30)
     client = SocketGateway(folder / "g.sock", TOPIC, answer_seconds=5.0)
-    (verdict,) = client.deliver([message()])
+    (verdict,) = client.deliver([message()], allowed)
     client.close()
     assert heard.get(timeout=30) == b""
     stranger.join(30)

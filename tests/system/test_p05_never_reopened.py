@@ -12,7 +12,7 @@ from outbox import Message, Outcome
 from outbox.dead import retry_dead
 from relay.replay import enqueue_selected
 from relay.topics import Selection
-from tests.conftest import Stores, message_of, write
+from tests.conftest import Stores, allowed, message_of, write
 from tests.relay.rig import Meddling, drain_all, draining, gateway_of, outcomes
 from tests.system.watching import statuses_seen, watch_mirror
 
@@ -70,7 +70,7 @@ def test_p05_an_old_snapshot_delivered_again_after_closing_reopens_nothing(
         close(stores, invite.id)
         drain_all(drain)
         watch_mirror(stores)
-        assert [one.outcome for one in gateway.deliver([old, old])] == [Outcome.DELIVERED] * 2
+        assert [one.outcome for one in gateway.deliver([old, old], allowed)] == [Outcome.DELIVERED] * 2
     assert status_at_gateway(stores, invite.id) == status
     assert "active" not in statuses_seen(stores)
 

@@ -9,6 +9,8 @@ from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 
 from outbox import Message, Outcome, Verdict
+from outbox.fence import Prove
+from outbox.settle import Settled
 from relay.backoff import Breaker
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.worker import Worker
@@ -23,7 +25,7 @@ START = datetime(2026, 5, 13, 14, 11, tzinfo=UTC)
 
 @dataclass(slots=True)
 class DownForHours:
-    """A gateway that is gone for the first ``asked`` questions; an hour passes with each."""
+    """A gateway that is gone for the first ``asked`` questions; an hour passes with each of those."""
 
     inner: Gateway
     clock: FrozenDateTimeFactory | StepTickTimeFactory | TickingDateTimeFactory
@@ -31,11 +33,11 @@ class DownForHours:
     deliveries: int = 0
     probes: int = 0
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         if self._is_down():
             self.deliveries += 1
             return [Verdict(Outcome.UNREACHABLE, "down")] * len(messages)
-        return self.inner.deliver(messages)
+        return self.inner.deliver(messages, prove)
 
     def probe(self) -> None:
         if self._is_down():
@@ -47,8 +49,10 @@ class DownForHours:
 
     def _is_down(self) -> bool:
         self.asked -= 1
+        if self.asked < 0:
+            return False
         self.clock.tick(timedelta(hours=1))
-        return self.asked >= 0
+        return True
 
 
 @dataclass(slots=True)
@@ -56,10 +60,10 @@ class StopWhenDone:
     """Ends the worker under test once this many messages are settled."""
 
     left: int
-    seen: list[object] = field(default_factory=list)
+    seen: list[Settled] = field(default_factory=list)
 
-    def __call__(self, settled: Sequence[object]) -> None:
-        self.seen.extend(settled)
+    def __call__(self, settled: Sequence[Settled]) -> None:
+        self.seen.extend(one for one in settled if one.state is not None)
         if len(self.seen) >= self.left:
             signal.raise_signal(signal.SIGTERM)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outbox import Message, Outcome, Verdict
+from outbox.fence import Prove
 from relay.gateway import Gateway
 from relay.open import open_gateway, open_source
 from relay.settings import Settings
@@ -22,10 +23,10 @@ class Deadly:
     inner: Gateway
     poison: str
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         if any(message.key == self.poison for message in messages):
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner.deliver(messages)
+        return self.inner.deliver(messages, prove)
 
     def probe(self) -> None:
         self.inner.probe()

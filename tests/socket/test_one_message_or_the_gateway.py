@@ -1,0 +1,288 @@
+"""P8 on the socket: what is odd about one message is that message's trouble, and what is the gateway's is an outage."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox import Message, Outcome
+from relay import socket_gateway
+from relay.doubts import FELL_OVER_BEFORE_BLAMED
+from relay.gateway import GatewayUnreachableError
+from relay.socket_gateway import SocketGateway
+from tests.conftest import allowed
+from tests.socket.scripted import Answer, error, line, result, scripted
+from tests.socket.test_client import TOPIC, message
+
+LOCKED = "SQLiteError: database is locked"
+ODD = [
+    "TypeError: Cannot read properties of undefined (reading 'x')",
+    "Internal error",
+    "",
+    "🎉" * 10_000,
+    LOCKED,
+    "Unknown error: mirror_invite_create",
+]
+BAD = "inv-3"
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Path:
+    return tmp_path / "g.sock"
+
+
+@pytest.fixture
+def client(at: Path) -> Iterator[SocketGateway]:
+    gateway = SocketGateway(at, TOPIC, answer_seconds=0.3)
+    yield gateway
+    gateway.close()
+
+
+def many(count: int = 6) -> list[Message]:
+    return [message(number, f"inv-{number}") for number in range(1, count + 1)]
+
+
+def only_bad(answer: Answer) -> Answer:
+    """``answer`` to the one message and success to every other; a probe of the method is told what is wrong with it."""
+
+    def choose(request: dict[str, Any]) -> bytes | None:
+        if request["params"] is None:
+            return error('Invalid params: [{"path":[]}]')(request)
+        return answer(request) if request["params"]["id"] == BAD else result(request)
+
+    return choose
+
+
+def hang(_: dict[str, Any]) -> bytes:
+    return b""
+
+
+def deliver_until_settled(client: SocketGateway, messages: list[Message], rounds: int = 10) -> dict[str, Outcome]:
+    """As a relay does: what is unreachable is delivered again, once the gateway answers a probe."""
+    ended: dict[str, Outcome] = {}
+    for _ in range(rounds):
+        left = [one for one in messages if one.key not in ended]
+        if not left:
+            return ended
+        client.probe()
+        for one, verdict in zip(left, client.deliver(left, allowed), strict=True):
+            if verdict.outcome is not Outcome.UNREACHABLE:
+                ended[one.key] = verdict.outcome
+    return ended
+
+
+@pytest.mark.parametrize("text", ODD, ids=lambda text: text[:20])
+def test_an_odd_error_among_good_answers_refuses_its_message_for_now_and_no_other(
+    at: Path, client: SocketGateway, text: str
+) -> None:
+    with scripted(at, only_bad(error(text))):
+        outcomes = deliver_until_settled(client, many())
+        client.close()
+    assert outcomes.pop(BAD) is Outcome.REFUSED_FOR_NOW
+    assert set(outcomes.values()) == {Outcome.DELIVERED}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: b"%&!\n",
+        lambda _: b"[]\n",
+        lambda request: line({"id": request["id"]}),
+        lambda request: line({"id": request["id"], "error": {"code": 5}}),
+        lambda _: line({"id": "another", "result": {"id": BAD}}),
+        lambda request: line({"id": request["id"], "result": {"id": "another"}}),
+        lambda _: b"x" * 100_000 + b"\n",
+        lambda _: None,
+        hang,
+    ],
+    ids=[
+        "garbage",
+        "no object",
+        "nothing",
+        "error is no text",
+        "wrong id",
+        "another invite",
+        "endless",
+        "closed",
+        "hung",
+    ],
+)
+def test_whatever_a_gateway_makes_of_one_message_the_others_are_delivered(
+    at: Path, client: SocketGateway, answer: Answer
+) -> None:
+    with scripted(at, only_bad(answer)):
+        outcomes = deliver_until_settled(client, many())
+        client.close()
+    assert outcomes.pop(BAD) is Outcome.REFUSED_FOR_NOW
+    assert set(outcomes.values()) == {Outcome.DELIVERED}
+    assert len(outcomes) == 5
+
+
+def test_several_messages_that_break_an_exchange_are_all_found(at: Path, client: SocketGateway) -> None:
+    def choose(request: dict[str, Any]) -> bytes | None:
+        return None if request["params"]["id"] in ("inv-2", "inv-5") else result(request)
+
+    with scripted(at, choose):
+        outcomes = deliver_until_settled(client, many())
+        client.close()
+    assert [key for key, one in outcomes.items() if one is Outcome.REFUSED_FOR_NOW] == ["inv-2", "inv-5"]
+    assert len(outcomes) == 6
+
+
+def test_a_message_that_was_doubted_and_is_answered_at_last_is_delivered_with_the_others(
+    at: Path, client: SocketGateway
+) -> None:
+    with scripted(at, only_bad(lambda _: None)) as server:
+        assert deliver_until_settled(client, many())[BAD] is Outcome.REFUSED_FOR_NOW
+        server.answer = result
+        assert deliver_until_settled(client, many()) == dict.fromkeys((one.key for one in many()), Outcome.DELIVERED)
+        before = server.probes
+        client.deliver(many(), allowed)
+        client.close()
+    assert server.probes == before, "no probe around it any more"
+
+
+def test_an_odd_error_alone_is_judged_by_a_probe_of_the_same_method(at: Path, client: SocketGateway) -> None:
+    with scripted(at, only_bad(error("TypeError: x"))):
+        (verdict,) = client.deliver([message(3, BAD)], allowed)
+        client.close()
+    assert verdict.outcome is Outcome.REFUSED_FOR_NOW
+    assert "TypeError: x" in (verdict.reason or "")
+
+
+def test_a_method_that_fails_for_everybody_is_an_outage(at: Path, client: SocketGateway) -> None:
+    with scripted(at, error("TypeError: x")):
+        verdicts = client.deliver(many(), allowed)
+        client.close()
+    assert {one.outcome for one in verdicts} == {Outcome.UNREACHABLE}
+
+
+def test_a_store_that_is_locked_for_everybody_is_an_outage_and_costs_no_attempt(
+    at: Path, client: SocketGateway
+) -> None:
+    with scripted(at, only_bad(error(LOCKED))) as server:
+        server.answer = error(LOCKED)
+        for _ in range(5):
+            assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
+        server.answer = result
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.DELIVERED}
+        client.close()
+
+
+@pytest.mark.parametrize("text", ["SQLiteError: attempt to write a readonly database", "DatabaseError: disk full"])
+def test_a_gateway_of_ours_that_cannot_write_is_down_and_says_why(at: Path, client: SocketGateway, text: str) -> None:
+    with scripted(at, result) as server:
+        server.probe_answer = error(text)
+        with pytest.raises(GatewayUnreachableError, match=text):
+            client.probe()
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
+        client.close()
+    assert server.requests == []
+
+
+def test_an_event_that_the_gateway_pushes_is_passed_over(at: Path, client: SocketGateway) -> None:
+    event = line({"event": "invite_redeemed", "data": {"id": "inv-1"}})
+    with scripted(at, lambda request: event + result(request) + event) as server:
+        server.probe_answer = lambda request: (
+            event + line({"id": request["id"], "error": "Unknown method: relay_probe"})
+        )
+        client.probe()
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.DELIVERED}
+        client.close()
+
+
+def test_an_unknown_method_closes_its_topic_and_is_no_outage(at: Path, client: SocketGateway) -> None:
+    with scripted(at, error("Unknown method: mirror_invite_create")):
+        verdicts = client.deliver(many(), allowed)
+        client.close()
+    assert {(one.outcome, one.reads) for one in verdicts} == {(Outcome.TOPIC_CLOSED, 0)}
+
+
+@pytest.mark.parametrize(("told", "sent"), [(None, 0), (1, 0), (2, 1), (3, 1), ("2", 0), (True, 0)])
+def test_a_newer_payload_is_judged_before_it_is_sent_by_what_the_gateway_says_it_reads(
+    at: Path, client: SocketGateway, told: object, sent: int
+) -> None:
+    payload = json.dumps(json.loads(message().payload) | {"schemaVersion": 2})
+    with scripted(at, result) as server:
+        if told is not None:
+            server.probe_answer = lambda request: line({"id": request["id"], "result": {"schemaVersion": told}})
+        (verdict,) = client.deliver([message(payload=payload)], allowed)
+        client.close()
+    assert len(server.requests) == sent
+    assert verdict.outcome is (Outcome.DELIVERED if sent else Outcome.TOPIC_CLOSED)
+
+
+def test_a_gateway_that_refuses_a_newer_payload_by_itself_closes_the_topic_for_that_version(
+    at: Path, client: SocketGateway
+) -> None:
+    with scripted(at, error("Newer payload: schema version 2, this gateway reads 1")):
+        (verdict,) = client.deliver([message()], allowed)
+        client.close()
+    assert verdict.outcome is Outcome.TOPIC_CLOSED
+
+
+class Crashing:
+    """A gateway that dies of one message, and is started again by whoever looks after it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.crashes = path, 0
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.path))
+        listener.listen()
+        self._threads.append(threading.Thread(target=self._serve, args=(listener,)))
+        self._threads[-1].start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(30)
+
+    def _serve(self, listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with listener, client, client.makefile("rb") as lines:
+            for text in lines:
+                request = json.loads(text)
+                if request["method"] == "relay_probe":
+                    client.sendall(error("Unknown method: relay_probe")(request) or b"")
+                elif request["params"]["id"] == BAD:
+                    self.path.unlink()
+                    self.crashes += 1
+                    return
+                else:
+                    client.sendall(result(request))
+
+
+def test_a_message_that_the_gateway_dies_of_is_refused_once_that_is_no_chance_any_more(
+    at: Path, client: SocketGateway
+) -> None:
+    server = Crashing(at)
+    ended: dict[str, Outcome] = {}
+    for _ in range(2 * FELL_OVER_BEFORE_BLAMED):
+        if not at.exists():
+            client.close()
+            server.start()
+        left = [one for one in many() if one.key not in ended]
+        for one, verdict in zip(left, client.deliver(left, allowed), strict=True):
+            if verdict.outcome is not Outcome.UNREACHABLE:
+                ended[one.key] = verdict.outcome
+    client.close()
+    server.join()
+    assert ended.pop(BAD) is Outcome.REFUSED_FOR_NOW
+    assert set(ended.values()) == {Outcome.DELIVERED}
+    assert server.crashes == 1 + FELL_OVER_BEFORE_BLAMED
+
+
+def test_the_time_for_a_delivery_holds_for_all_that_belongs_to_it(
+    at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 0.0)
+    with scripted(at, result) as server:
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
+        client.close()
+    assert server.requests == []
