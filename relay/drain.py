@@ -27,6 +27,8 @@ MAX_BATCH_BYTES = 8 * 2**20
 SMALL_BATCH = 50
 DAEMON_AT_WORK_SECONDS = 5.0
 DEADLY_AFTER = 5
+# So many of those that wait are the one message of a trial, in turn, until one succeeds.
+TRIED_IN_TURN = 16
 # What says nothing about the message: it stays as it is.
 UNCOUNTED = (Outcome.UNREACHABLE, Outcome.TOPIC_CLOSED, Outcome.LEASE_LOST)
 # Of a larger batch the log names the lowest and the highest seq: a line of 20 KB costs more than settling one.
@@ -54,6 +56,8 @@ class Drain:
     _trial: int | None = None
     """After an outage: how many messages the next batch may have. One first, so that a message which the gateway falls
     over is found in a few batches, and not every batch ends with it."""
+    _failed_trials: int = 0
+    """In a row: each time another message is the first, so that none can hold up the others."""
     _in_hand: Message | None = None
     """The suspect that is tried now, as it was before this relay counted the attempt."""
 
@@ -91,9 +95,12 @@ class Drain:
         """The messages of the next batch; one of each topic that is closed and may be probed."""
         if not tokens:
             return []
-        size = self._size()
-        found = self._read(tokens, self._horizon, size, self.closed.shut())
-        return self.closed.without_all_but_one(_newest_of_each_key(found))[: self._trial]
+        found = self._read(tokens, self._horizon, self._size(), self.closed.shut())
+        messages = self.closed.without_all_but_one(_newest_of_each_key(found))
+        if self._trial is None or not messages:
+            return messages
+        first = self._failed_trials % len(messages)
+        return messages[first : first + self._trial]
 
     def _deliver(self, messages: Sequence[Message], tokens: Mapping[int, str]) -> dict[int, Verdict]:
         in_hand = {message.shard: tokens[message.shard] for message in messages}
@@ -102,15 +109,17 @@ class Drain:
     def _size(self) -> int:
         size = self.settings.batch_size
         if self._trial is not None:
-            size = min(self._trial, size)
+            size = min(max(self._trial, TRIED_IN_TURN), size)
         has_one_write_lock = self.outbox.dialect.name == "sqlite"
         return min(SMALL_BATCH, size) if has_one_write_lock and self.woken_within(DAEMON_AT_WORK_SECONDS) else size
 
     def _learn_size(self, settled: Sequence[Settled]) -> None:
         if _any_unreachable(settled):
-            self._trial = 1
+            self._trial, self._failed_trials = 1, self._failed_trials + 1
         elif self._trial is not None and settled:
-            self._trial = None if self._trial >= self.settings.batch_size else 2 * self._trial
+            self._trial, self._failed_trials = 2 * self._trial, 0
+            if self._trial > self.settings.batch_size:
+                self._trial = None
 
     def _read(
         self, shards: Iterable[int], horizon: Horizon, size: int, but: Sequence[statements.NewerThan] = ()

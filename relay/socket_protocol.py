@@ -60,13 +60,13 @@ def probe_line() -> bytes:
 
 
 def method_probe_line() -> bytes:
-    """Asks for the method that mirrors, with params that no gateway takes: nothing is changed by it."""
-    return _line("probe", METHOD, "null")
+    """Asks for the method that mirrors, with an invite of which all but the id is missing: no gateway takes it."""
+    return _line("probe", METHOD, '{"id":"relay_probe"}')
 
 
 def is_answered_well(answer: Answer) -> bool:
     """Whether a gateway asked with `method_probe_line` shows that the method works."""
-    return answer.error is not None and answer.error.startswith(INVALID_PARAMS)
+    return answer.error.startswith(INVALID_PARAMS) if answer.error is not None else answer.result is not None
 
 
 def schema_version_read(answer: Answer) -> int:

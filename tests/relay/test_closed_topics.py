@@ -138,3 +138,17 @@ def test_after_an_outage_batches_begin_with_one_message_and_grow(stores: Stores)
         down[0] = False
         drain_all(drain)
     assert [len(asked) for asked in gateway.asked] == [1, 2, 4, 8, 16, 9]
+
+
+def test_one_message_that_looks_like_an_outage_when_it_is_alone_holds_up_no_other(stores: Stores) -> None:
+    create_many(stores, 5)
+    first = stores.messages()[0]["seq"]
+
+    class Odd(Older):
+        def _judge(self, message: Message) -> Verdict:
+            return Verdict(Outcome.UNREACHABLE, "locked") if message.seq == first else super()._judge(message)
+
+    with draining(stores, Odd()) as drain:
+        for _ in range(10):
+            drain.batch()
+    assert stores.states() == ["pending"] + ["delivered"] * 4

@@ -50,7 +50,7 @@ def only_bad(answer: Answer) -> Answer:
     """``answer`` to the one message and success to every other; a probe of the method is told what is wrong with it."""
 
     def choose(request: dict[str, Any]) -> bytes | None:
-        if request["params"] is None:
+        if request["params"] == {"id": "relay_probe"}:
             return error('Invalid params: [{"path":[]}]')(request)
         return answer(request) if request["params"]["id"] == BAD else result(request)
 
