@@ -38,5 +38,12 @@ class ImmutableFieldError(MirrorRefusedError):
         )
 
 
+class OtherAssistantError(Exception):
+    """The store mirrors the invites of another assistant; nothing was changed."""
+
+    def __init__(self, identity: str, assistant: str) -> None:
+        super().__init__(f"gateway {identity} mirrors the invites of another assistant, {assistant}")
+
+
 class StoredRowError(MirrorRefusedError):
     """The gateway's own row cannot be merged with, or its table refuses the row, for a reason of its own."""

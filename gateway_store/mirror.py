@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from gateway_store.contacts import contacts_to_refer
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
+from gateway_store.identity import StoreFacts, count_batch
 from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
@@ -80,11 +81,13 @@ def mirror_and_commit(
     payloads: Sequence[Payload],
     *,
     first_created_at_wins: bool = False,
+    admit: Callable[[StoreFacts], None] = lambda _: None,
     prove: Callable[[], None] = lambda: None,
 ) -> list[MirrorOutcome | MirrorRefusedError]:
     """`mirror_batch`, of at most 1,000, in a transaction of its own: durable when it returns.
 
-    ``prove`` is called once the rows are locked and again before COMMIT; what it raises rolls everything back.
+    ``admit`` is told first whose store it is that is about to be written; ``prove`` is called once the rows are locked
+    and again before COMMIT. What either raises rolls everything back.
     Raises what SQLAlchemy raises where the database cannot work, and `outbox.DatabaseMissingError`; a COMMIT that
     raises may still have succeeded.
     """
@@ -92,6 +95,7 @@ def mirror_and_commit(
     try:
         # Without a savepoint, for which SQLite keeps a copy of every page that the batch changes.
         with writing_in_place(engine) as connection:
+            admit(count_batch(connection))
             results = _mirror(connection, parsed, first_created_at_wins, prove)
             prove()
         return results
@@ -99,6 +103,7 @@ def mirror_and_commit(
         if not _is_of_a_row(error):
             raise
     with writing_in_place(engine) as connection:
+        admit(count_batch(connection))
         results = _mirror_one_by_one(connection, parsed, first_created_at_wins, prove)
         prove()
     return results

@@ -1,16 +1,19 @@
 """The gateway's database opened by the relay itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
 
 from gateway_store import ContactMissingError, MirrorRefusedError
+from gateway_store.errors import OtherAssistantError
+from gateway_store.identity import StoreFacts, claim, store_facts
 from gateway_store.mirror import CACHE_MIB
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import once_more_if_cut_off, takes_writes, writing
 from outbox.fence import Prove
 from outbox.redact import reason_of
-from relay.gateway import GatewayUnreachableError
+from relay.errors import OtherGatewayError
+from relay.gateway import GatewayFacts, GatewayUnreachableError
 from relay.topics import Apply
 
 
@@ -20,31 +23,58 @@ class EmbeddedGateway:
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
         self._appliers = appliers
+        self._admitted: tuple[str, str] | None = None
+        self._batches = 0
+
+    @property
+    def batches(self) -> int:
+        return self._batches
 
     def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         try:
             return self._apply(messages, prove)
-        except DatabaseMissingError as error:
-            return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
+        except (DatabaseMissingError, OtherGatewayError) as error:
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
         except DBAPIError as error:
             if not _is_of_the_database(error):
                 raise
-            return [Verdict(Outcome.UNREACHABLE, reason_of(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
 
-    def probe(self) -> None:
+    def probe(self) -> GatewayFacts:
+        return self._asked(self._probe)
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        self._admitted = (str(facts.identity), assistant)
+        return self._asked(lambda: self._claim(assistant, take_over))
+
+    def _asked(self, question: Callable[[], StoreFacts]) -> GatewayFacts:
         try:
-            once_more_if_cut_off(self._probe)
-        except (DBAPIError, DatabaseMissingError) as error:
-            raise GatewayUnreachableError(reason_of(error)) from error
+            found = once_more_if_cut_off(question)
+        except (DBAPIError, DatabaseMissingError, OtherGatewayError, OtherAssistantError) as error:
+            raise GatewayUnreachableError(_reason(error)) from error
+        return GatewayFacts(found.identity, found.drained_from, found.batches)
+
+    def _claim(self, assistant: str, take_over: bool) -> StoreFacts:
+        with writing(self._engine) as connection:
+            found = claim(connection, assistant, take_over=take_over)
+            self._admit(found)
+        return found
+
+    def _admit(self, facts: StoreFacts) -> None:
+        """The file under a URL may have been replaced by another store's since the relay was told where to drain."""
+        if self._admitted not in (None, (facts.identity, facts.drained_from)):
+            raise OtherGatewayError(f"another gateway is in its place by now: {facts.identity}")
+        self._batches = facts.batches
 
     def close(self) -> None:
         self._engine.dispose()
 
-    def _probe(self) -> None:
+    def _probe(self) -> StoreFacts:
         with writing(self._engine) as connection:
             connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1) AS one")
             if not takes_writes(connection):
                 raise GatewayUnreachableError("the gateway's database is read-only")
+            return store_facts(connection)
 
     def _apply(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
@@ -54,7 +84,9 @@ class EmbeddedGateway:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
                 verdicts |= {message.seq: refusal for message in of_topic}
                 continue
-            results = self._appliers[topic](self._engine, [message.payload for message in of_topic], prove=prove)
+            results = self._appliers[topic](
+                self._engine, [message.payload for message in of_topic], admit=self._admit, prove=prove
+            )
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
 
@@ -69,6 +101,13 @@ def _is_of_the_database(error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlstate", None) is not None
     # A damaged SQLite file, or one that is no database, raises exactly this class; its subclasses are about a message.
     return type(error) is DatabaseError
+
+
+def _reason(error: Exception) -> str:
+    reason = reason_of(error)
+    if "store_identity" in reason or "store_batches" in reason:
+        return f"the gateway's database is of an older release of this program; run `relay init` ({reason})"
+    return reason
 
 
 def _verdict(result: object) -> Verdict:

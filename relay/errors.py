@@ -27,3 +27,7 @@ class UnreachableError(RelayError):
     """A side cannot be reached or read."""
 
     exit_code = 4
+
+
+class OtherGatewayError(UnreachableError):
+    """The gateway is not the one that the outbox drains into; the message names both, and the cure."""

@@ -1,6 +1,7 @@
 """What the relay asks of a gateway, whatever kind it is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from outbox import Message, Verdict
@@ -9,6 +10,17 @@ from outbox.fence import Prove
 
 class GatewayUnreachableError(Exception):
     """The gateway cannot be asked now; the message says why, without a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """What a gateway says of itself. The real one says nothing: it has no identity, and is known by its URL alone."""
+
+    identity: str | None = None
+    drained_from: str | None = None
+    """The assistant whose invites it mirrors; None while no relay has drained into it."""
+    batches: int = 0
+    """How many it has applied."""
 
 
 class Gateway(Protocol):
@@ -21,7 +33,15 @@ class Gateway(Protocol):
         a transaction. Once that raises, nothing more of ``messages`` leaves: those without an answer are `lease_lost`.
         """
 
-    def probe(self) -> None:
+    def probe(self) -> GatewayFacts:
         """Returns if a delivery would be answered now; raises `GatewayUnreachableError` if not. Changes nothing."""
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        """Has the gateway that said ``facts`` note whose invites it mirrors; from now on nothing is delivered to
+        another one. Raises `GatewayUnreachableError`, also where it is another gateway by now."""
+
+    @property
+    def batches(self) -> int:
+        """How many the gateway had applied when it last said so; 0 where it says nothing of that."""
 
     def close(self) -> None: ...

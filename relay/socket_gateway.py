@@ -4,9 +4,11 @@ A verdict about one request is no verdict about the gateway. What is odd about o
 gateway is asked again and answers well, concerns that message alone (`relay.doubts`).
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,19 +17,20 @@ import structlog
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from relay.doubts import Doubts
-from relay.gateway import GatewayUnreachableError
+from relay.gateway import GatewayFacts, GatewayUnreachableError
 from relay.socket_connection import BrokenError, Connection
 from relay.socket_protocol import (
-    KNOWN_TO_ALL,
     Answer,
     ConfusedAnswerError,
     Odd,
+    SocketFacts,
+    claim_line,
+    facts_in,
     is_answered_well,
     method_probe_line,
     probe_line,
     read_answer,
     request_line,
-    schema_version_read,
     verdict_of,
 )
 
@@ -39,6 +42,8 @@ DOUBTFUL_SECONDS = 1.0
 WINDOW_REQUESTS = 500
 # Made ahead of what the gateway has taken.
 OUTGOING_BYTES = 2**17
+# How old what a gateway says of itself may get while it is delivered to.
+FACTS_SECONDS = 5.0
 # Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
 DELIVERY_SECONDS = 15.0
 
@@ -76,7 +81,9 @@ class SocketGateway:
         self._topic = topic
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
-        self._reads = KNOWN_TO_ALL
+        self._facts = SocketFacts()
+        self._asked_at = -math.inf
+        self._admitted: tuple[str, str] | None = None
         self._last_id = 0
         self._doubts = Doubts()
 
@@ -84,14 +91,26 @@ class SocketGateway:
         until = time.monotonic() + DELIVERY_SECONDS
         sound, doubtful = self._doubts.parted(messages)
         verdicts = self._deliver_together(sound, prove, until)
+        self._ask_again_now_and_then(until)
         down = next((one for one in verdicts.values() if one.outcome is Outcome.UNREACHABLE), None)
         for message in doubtful:
             verdicts[message.seq] = down or self._deliver_alone(message, prove, until)
         return [verdicts[message.seq] for message in messages]
 
-    def probe(self) -> None:
+    @property
+    def batches(self) -> int:
+        return self._facts.batches
+
+    def probe(self) -> GatewayFacts:
+        return self._asked(probe_line())
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        self._admitted = (str(facts.identity), assistant)
+        return self._asked(claim_line(assistant, take_over))
+
+    def _asked(self, line: bytes) -> GatewayFacts:
         try:
-            self._probe(time.monotonic() + self._answer_seconds)
+            return self._learn(line, time.monotonic() + self._answer_seconds)
         except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
             raise GatewayUnreachableError(str(self._unreachable(error).reason)) from error
@@ -186,7 +205,7 @@ class SocketGateway:
                 flight.verdicts[message.seq] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
                 continue
             self._last_id += 1
-            line = request_line(message, str(self._last_id), self._reads)
+            line = request_line(message, str(self._last_id), self._facts.reads)
             if isinstance(line, Verdict):
                 flight.verdicts[message.seq] = line
             else:
@@ -232,7 +251,7 @@ class SocketGateway:
             if message is None:
                 raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.error or 'a wrong id'}")
             found = True
-            verdict = verdict_of(answer, message, self._reads)
+            verdict = verdict_of(answer, message, self._facts.reads)
             if isinstance(verdict, Odd):
                 flight.odd[message.seq] = verdict
             else:
@@ -246,9 +265,25 @@ class SocketGateway:
         return self._connection
 
     def _probe(self, until: float) -> None:
-        """Asks what the gateway says of itself; whatever it answers, but for a store that it cannot use, will do."""
-        answer = self._ask(probe_line(), until)
-        self._reads = schema_version_read(answer)
+        """Whatever the gateway answers will do, but for a store that it cannot use, and another store than it was."""
+        self._learn(probe_line(), until)
+
+    def _learn(self, line: bytes, until: float) -> SocketFacts:
+        self._facts = facts_in(self._ask(line, until))
+        self._asked_at = time.monotonic()
+        is_admitted = self._admitted in (None, (str(self._facts.identity), self._facts.drained_from))
+        if not is_admitted and line == probe_line():
+            raise BrokenError(f"another gateway is in its place by now: {self._facts.identity or 'it has no identity'}")
+        return self._facts
+
+    def _ask_again_now_and_then(self, until: float) -> None:
+        """How many batches it has applied, for those that have such a count."""
+        if self._connection is None or not self._facts.identity or time.monotonic() < self._asked_at + FACTS_SECONDS:
+            return
+        with suppress(BrokenError, ConfusedAnswerError, OSError):
+            self._probe(min(until, time.monotonic() + self._answer_seconds))
+            return
+        self.close()
 
     def _ask(self, line: bytes, until: float) -> Answer:
         """One request by itself, on a connection on which nothing is awaited."""

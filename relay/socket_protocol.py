@@ -8,6 +8,7 @@ from gateway_store.connection import MAX_LINE
 from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
+from relay.gateway import GatewayFacts
 from relay.socket_connection import BrokenError
 
 # The schema version of payloads that every gateway reads, also one that says nothing of versions.
@@ -20,6 +21,8 @@ OF_THE_STORE = re.compile(
     re.IGNORECASE,
 )
 MAX_DEPTH = 100
+# No invite has it.
+PROBE_ID = "relay_probe"
 
 _CUT_ANSWER = re.compile(rb'\s*\{\s*"id"\s*:\s*(?:"([^"\\]{1,40})"|(\d{1,40}))\s*,\s*"error"\s*:\s*"')
 # Of a text that was cut off, so much is shown.
@@ -44,6 +47,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketFacts(GatewayFacts):
+    """What a gateway says of itself on its socket, and the highest schema version of payloads that it reads."""
+
+    reads: int = KNOWN_TO_ALL
+
+
+@dataclass(frozen=True, slots=True)
 class Odd:
     """An answer that is no known refusal: about the message, the store, or the gateway."""
 
@@ -59,25 +69,42 @@ def probe_line() -> bytes:
     return _line("probe", "relay_probe", "null")
 
 
+def claim_line(assistant: str, take_over: bool) -> bytes:
+    """Tells a gateway of ours whose invites it mirrors; it answers as to a probe, or refuses."""
+    return _line("probe", "relay_claim", json.dumps({"assistant": assistant, "takeOver": take_over}))
+
+
 def method_probe_line() -> bytes:
     """Asks for the method that mirrors, with an invite of which all but the id is missing: no gateway takes it."""
-    return _line("probe", METHOD, '{"id":"relay_probe"}')
+    return _line("probe", METHOD, json.dumps({"id": PROBE_ID}))
 
 
 def is_answered_well(answer: Answer) -> bool:
     """Whether a gateway asked with `method_probe_line` shows that the method works."""
-    return answer.error.startswith(INVALID_PARAMS) if answer.error is not None else answer.result is not None
+    if answer.error is not None:
+        return answer.error.startswith(INVALID_PARAMS)
+    return answer.result == {"id": PROBE_ID}
 
 
-def schema_version_read(answer: Answer) -> int:
-    """The highest version of payloads that a probed gateway reads; raises `BrokenError` if it cannot use its store.
+def facts_in(answer: Answer) -> "SocketFacts":
+    """What a gateway says of itself; raises `BrokenError` if it cannot use its store.
 
-    A gateway that knows no such probe knows no versions either.
+    Whatever else it answers, it answers; one that knows no such question has no identity, and reads the first version.
     """
     if answer.error is not None and OF_THE_STORE.search(answer.error):
         raise BrokenError(f"the gateway answered: {answer.error}")
-    version = answer.result.get("schemaVersion") if isinstance(answer.result, dict) else None
-    return version if isinstance(version, int) and version >= KNOWN_TO_ALL else KNOWN_TO_ALL
+    found = answer.result if isinstance(answer.result, dict) else {}
+    version, batches = found.get("schemaVersion"), found.get("batches")
+    return SocketFacts(
+        identity=_text(found.get("identity")),
+        drained_from=_text(found.get("drainedFrom")),
+        batches=batches if type(batches) is int else 0,
+        reads=version if type(version) is int and version >= KNOWN_TO_ALL else KNOWN_TO_ALL,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def request_line(message: Message, request_id: str, reads: int) -> bytes | Verdict:

@@ -13,6 +13,7 @@ import assistant_store.mirror
 import assistant_store.read
 import assistant_store.replay
 import gateway_store.contacts
+import gateway_store.identity
 import gateway_store.invite
 import gateway_store.migrate
 import gateway_store.mirror
@@ -34,11 +35,15 @@ __all__ = [
 ]
 
 Values = tuple[str | int | None, ...]
+Admit = Callable[[gateway_store.identity.StoreFacts], None]
 
 
 class Apply(Protocol):
-    def __call__(self, engine: Engine, payloads: Sequence[str], *, prove: Prove) -> Sequence[object]:
-        """Durable when it returns; an outcome or a refusal for each payload. Commits only what ``prove`` allows."""
+    def __call__(self, engine: Engine, payloads: Sequence[str], *, admit: Admit, prove: Prove) -> Sequence[object]:
+        """Durable when it returns; an outcome or a refusal for each payload.
+
+        Writes only to a store that ``admit`` takes, and commits only what ``prove`` allows.
+        """
 
 
 class Rows(Protocol):

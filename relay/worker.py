@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,6 +21,8 @@ from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
+from relay.introduction import Introduction
+from relay.open import shown
 from relay.periodic import Periodic, schedule, wall_ahead_of_monotonic
 from relay.settings import Settings
 
@@ -38,6 +40,8 @@ class Worker:
     gateway: Gateway
     settings: Settings
     on_settled: Callable[[Sequence[Settled]], None] = lambda _: None
+    new_gateway: bool = False
+    """From now on the outbox drains into this gateway, whichever it drained into before."""
     interrupted: bool = False
     """A signal asked it to stop."""
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -49,6 +53,7 @@ class Worker:
         Only with ``until_empty`` does trouble with either side end it, as `UnreachableError`; otherwise it waits and
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
         """
+        introduction = self._introduction()
         leases = Leases(self.outbox, self.settings.lease)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
@@ -56,6 +61,7 @@ class Worker:
 
             def look(balance: bool) -> None:
                 if balance:
+                    introduction.note_batches()
                     self._unbalanced.set()
                 listener.set()
 
@@ -64,21 +70,31 @@ class Worker:
             periodic.start()
             log.info("started", relay=leases.owner)
             try:
-                self._loop(drain, listener, periodic, until_empty)
+                self._loop(drain, introduction, listener, periodic, until_empty)
             finally:
                 self._stop.set()
                 periodic.shutdown()
-                _release(leases)
+                _release(leases, introduction)
                 log.info("stopped", relay=leases.owner)
 
-    def _loop(self, drain: Drain, listener: WakeListener, periodic: Periodic, until_empty: bool) -> None:
+    def _introduction(self) -> Introduction:
+        """Of this relay to its gateway; refused before anybody else sees it. A gateway that is down is asked later."""
+        url = shown(self.settings.gateway)
+        introduction = Introduction(self.outbox, self.gateway, "gateway", url, self.new_gateway)
+        with suppress(GatewayUnreachableError):
+            introduction.make()
+        return introduction
+
+    def _loop(
+        self, drain: Drain, introduction: Introduction, listener: WakeListener, periodic: Periodic, until_empty: bool
+    ) -> None:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
         while not self.interrupted:
             if trouble.is_open and trouble.seconds_to_probe() > 0:
                 listener.wait(trouble.seconds_to_probe())
                 continue
             try:
-                wait = self._turn(drain, breaker)
+                wait = self._turn(drain, introduction, breaker)
                 if until_empty:
                     wait = LOOK_AGAIN_SECONDS
                     if self._is_empty(drain):
@@ -102,14 +118,16 @@ class Worker:
                 listener.wait(longest if wait is None else min(wait, longest))
                 periodic.follow_clock(wall_ahead_of_monotonic())
 
-    def _turn(self, drain: Drain, breaker: Breaker) -> float | None:
+    def _turn(self, drain: Drain, introduction: Introduction, breaker: Breaker) -> float | None:
         """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""
         self._balance_if_due(drain)
-        if breaker.is_open:
+        if breaker.is_open or not introduction.is_made:
             if breaker.seconds_to_probe() > 0:
                 return breaker.seconds_to_probe()
             try:
-                self.gateway.probe()
+                if introduction.is_made:
+                    self.gateway.probe()
+                introduction.make()
             except GatewayUnreachableError as error:
                 return _opened(breaker, str(error))
         while not self.interrupted:
@@ -187,8 +205,9 @@ def _opened(breaker: Breaker, reason: str) -> float:
     return wait
 
 
-def _release(leases: Leases) -> None:
+def _release(leases: Leases, introduction: Introduction) -> None:
     try:
+        introduction.note_batches()
         leases.release()
     except (DBAPIError, DatabaseMissingError) as error:
         # They run out by themselves.

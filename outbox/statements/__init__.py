@@ -39,9 +39,11 @@ from outbox.statements.look import (
     replayed_just_now,
     unsettled_keys,
 )
+from outbox.statements.route import DrainedInto, drained_into, identity, put_route, see_batches, set_batches
 
 __all__ = [
     "CHANNEL",
+    "DrainedInto",
     "Found",
     "NewerThan",
     "anything_due",
@@ -52,7 +54,9 @@ __all__ = [
     "delete_relay",
     "delete_relays_unseen_since",
     "delete_settled_before",
+    "drained_into",
     "extend_leases",
+    "identity",
     "insert_messages",
     "lease_clock",
     "leases",
@@ -68,11 +72,14 @@ __all__ = [
     "pending",
     "put_leases",
     "put_relay",
+    "put_route",
     "relays",
     "replayed_just_now",
     "retries_due",
     "revive_dead",
+    "see_batches",
     "set_attempts",
+    "set_batches",
     "tokens_standing",
     "under_way",
     "unsettled_keys",

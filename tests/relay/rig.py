@@ -13,7 +13,7 @@ from outbox.fence import Prove
 from outbox.leases import Leases
 from outbox.settle import Settled
 from relay.drain import Drain
-from relay.gateway import Gateway
+from relay.gateway import Gateway, GatewayFacts
 from relay.open import open_gateway
 from relay.settings import Settings
 from tests.conftest import CONTACT, Stores
@@ -21,11 +21,47 @@ from tests.conftest import CONTACT, Stores
 MOST_BATCHES = 1_000
 
 
+class Anonymous:
+    """What a gateway has to say that answers and says nothing of itself, as the real one."""
+
+    batches = 0
+
+    def probe(self) -> GatewayFacts:
+        return GatewayFacts()
+
+    def claim(self, _assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        raise AssertionError(f"without an identity nothing is claimed: {facts}, {take_over}")
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
-class Meddling:
-    """The gateway ``inner``, with work of the test's own just before or just after each delivery to it."""
+class Around:
+    """The gateway ``inner``, as it is."""
 
     inner: Gateway
+
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+        return self.inner.deliver(messages, prove)
+
+    def probe(self) -> GatewayFacts:
+        return self.inner.probe()
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        return self.inner.claim(assistant, facts, take_over=take_over)
+
+    @property
+    def batches(self) -> int:
+        return self.inner.batches
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@dataclass(slots=True)
+class Meddling(Around):
+    """With work of the test's own just before or just after each delivery to it."""
+
     before: Callable[[Sequence[Message]], None] = lambda _: None
     after: Callable[[Sequence[Message]], None] = lambda _: None
     delivered: list[list[str]] = field(default_factory=list)
@@ -37,12 +73,6 @@ class Meddling:
         verdicts = self.inner.deliver(messages, prove)
         self.after(messages)
         return verdicts
-
-    def probe(self) -> None:
-        self.inner.probe()
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def settings_of(stores: Stores, **given: Any) -> Settings:

@@ -10,10 +10,10 @@ from outbox.fence import Prove
 from relay.errors import UnrepairedError
 from relay.worker import Worker
 from tests.conftest import Stores, write
-from tests.relay.rig import create_many, drain_all, draining, outcomes, settings_of
+from tests.relay.rig import Anonymous, create_many, drain_all, draining, outcomes, settings_of
 
 
-class Older:
+class Older(Anonymous):
     """A gateway that reads payloads up to a version, and knows some topics; it takes whatever else it is given."""
 
     def __init__(self, reads: int = 1, topics: Sequence[str] = ("invite.mirror",)) -> None:
@@ -31,10 +31,6 @@ class Older:
         if json.loads(message.payload).get("schemaVersion", 1) > self.reads:
             return Verdict(Outcome.TOPIC_CLOSED, "newer than this gateway", reads=self.reads)
         return DELIVERED
-
-    def probe(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def make_newer(stores: Stores, seqs: Sequence[int], version: int = 2) -> None:

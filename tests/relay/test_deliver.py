@@ -9,11 +9,11 @@ from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.fence import Prove
 from relay.deliver import deliver
 from tests.conftest import Stores, allowed, message_of
-from tests.relay.rig import Meddling, drain_all, draining, gateway_of
+from tests.relay.rig import Anonymous, Meddling, drain_all, draining, gateway_of
 
 
 @dataclass(slots=True)
-class Scripted:
+class Scripted(Anonymous):
     """A gateway with one bad key and a script of verdicts."""
 
     bad: str = ""
@@ -27,10 +27,6 @@ class Scripted:
         if any(message.key == self.bad for message in messages):
             raise self.error
         return [self.script.pop(0) if self.script else DELIVERED for _ in messages]
-
-    def probe(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def message(seq: int, key: str = "") -> Message:

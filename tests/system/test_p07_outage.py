@@ -12,11 +12,11 @@ from outbox import Message, Outcome, Verdict
 from outbox.fence import Prove
 from outbox.settle import Settled
 from relay.backoff import Breaker
-from relay.gateway import Gateway, GatewayUnreachableError
+from relay.gateway import GatewayFacts, GatewayUnreachableError
 from relay.worker import Worker
 from tests.conftest import Stores
 from tests.relay.outages import missing
-from tests.relay.rig import drain_all, draining, everything, gateway_of, outcomes, settings_of
+from tests.relay.rig import Around, drain_all, draining, everything, gateway_of, outcomes, settings_of
 from tests.relay.test_suspects import after_a_crash
 from tests.system.processes import relay, running_relay
 
@@ -24,14 +24,18 @@ START = datetime(2026, 5, 13, 14, 11, tzinfo=UTC)
 
 
 @dataclass(slots=True)
-class DownForHours:
-    """A gateway that is gone for the first ``asked`` questions; an hour passes with each of those."""
+class DownForHours(Around):
+    """A gateway that is gone for the first ``asked`` questions after it was claimed; an hour passes with each."""
 
-    inner: Gateway
     clock: FrozenDateTimeFactory | StepTickTimeFactory | TickingDateTimeFactory
     asked: int
     deliveries: int = 0
     probes: int = 0
+    is_claimed: bool = False
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        self.is_claimed = True
+        return self.inner.claim(assistant, facts, take_over=take_over)
 
     def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         if self._is_down():
@@ -39,18 +43,16 @@ class DownForHours:
             return [Verdict(Outcome.UNREACHABLE, "down")] * len(messages)
         return self.inner.deliver(messages, prove)
 
-    def probe(self) -> None:
+    def probe(self) -> GatewayFacts:
         if self._is_down():
             self.probes += 1
             raise GatewayUnreachableError("down")
-
-    def close(self) -> None:
-        self.inner.close()
+        return self.inner.probe()
 
     def _is_down(self) -> bool:
-        self.asked -= 1
-        if self.asked < 0:
+        if not self.is_claimed or self.asked == 0:
             return False
+        self.asked -= 1
         self.clock.tick(timedelta(hours=1))
         return True
 

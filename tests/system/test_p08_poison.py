@@ -7,32 +7,24 @@ from dataclasses import dataclass
 
 from outbox import Message, Outcome, Verdict
 from outbox.fence import Prove
-from relay.gateway import Gateway
 from relay.open import open_gateway, open_source
 from relay.settings import Settings
 from relay.worker import Worker
 from tests.conftest import Stores, rows, write
-from tests.relay.rig import drain_all, draining, outcomes
+from tests.relay.rig import Around, drain_all, draining, outcomes
 from tests.system.processes import FORKSERVER, relay
 
 
-@dataclass(frozen=True, slots=True)
-class Deadly:
+@dataclass(slots=True)
+class Deadly(Around):
     """A gateway in which one key kills the whole process, as a bug in a C library would."""
 
-    inner: Gateway
     poison: str
 
     def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         if any(message.key == self.poison for message in messages):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.inner.deliver(messages, prove)
-
-    def probe(self) -> None:
-        self.inner.probe()
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 def drain_with_poison(assistant_db: str, gateway: str, poison: str) -> None:

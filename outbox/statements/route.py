@@ -1,0 +1,59 @@
+"""Who this outbox is, and into which store each of its routes drains."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+
+class DrainedInto(NamedTuple):
+    """The store that a route was first drained into: its identity, or its URL where it has none."""
+
+    gateway_identity: str | None
+    gateway_url: str | None
+    batches_seen: int
+    """The most that it ever said it had applied."""
+
+
+def identity(connection: Connection) -> str:
+    return str(connection.execute(text("SELECT id FROM outbox_identity")).scalar_one())
+
+
+_ROUTE = text("SELECT gateway_identity, gateway_url, batches_seen FROM outbox_routes WHERE destination = :destination")
+
+
+def drained_into(connection: Connection, destination: str) -> DrainedInto | None:
+    row = connection.execute(_ROUTE, {"destination": destination}).one_or_none()
+    return None if row is None else DrainedInto(*row)
+
+
+_PUT_ROUTE = text(
+    """
+    INSERT INTO outbox_routes (destination, gateway_identity, gateway_url, batches_seen, first_drained_at)
+    VALUES (:destination, :identity, :url, :batches, :now)
+    ON CONFLICT (destination) DO UPDATE
+    SET gateway_identity = excluded.gateway_identity, gateway_url = excluded.gateway_url,
+        batches_seen = excluded.batches_seen, first_drained_at = excluded.first_drained_at
+    """
+)
+
+
+def put_route(connection: Connection, destination: str, into: DrainedInto, now: int) -> None:
+    """From now on the route drains into this store, and into no other."""
+    given = {"identity": into.gateway_identity, "url": into.gateway_url, "batches": into.batches_seen}
+    connection.execute(_PUT_ROUTE, {"destination": destination, "now": now} | given)
+
+
+_SEE_BATCHES = text(
+    "UPDATE outbox_routes SET batches_seen = :batches WHERE destination = :destination AND batches_seen < :batches"
+)
+_SET_BATCHES = text("UPDATE outbox_routes SET batches_seen = :batches WHERE destination = :destination")
+
+
+def see_batches(connection: Connection, destination: str, batches: int) -> None:
+    """Remembers how many batches the store has applied, never fewer than before."""
+    connection.execute(_SEE_BATCHES, {"destination": destination, "batches": batches})
+
+
+def set_batches(connection: Connection, destination: str, batches: int) -> None:
+    """Begins to count from here: what an old copy of the store had lost was delivered again."""
+    connection.execute(_SET_BATCHES, {"destination": destination, "batches": batches})

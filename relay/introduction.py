@@ -1,0 +1,86 @@
+"""Before a relay drains: is this the gateway that the outbox drains into, and is it no other assistant's?"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from outbox import reading, statements, writing
+from outbox.clock import now_ms
+from outbox.statements import DrainedInto
+from relay.errors import OtherGatewayError
+from relay.gateway import Gateway, GatewayFacts
+
+CURE = "if it shall be this one from now on: `relay run --new-gateway`, then `relay replay --all`"
+
+
+@dataclass(slots=True)
+class Introduction:
+    """Of one relay to its gateway, once, as soon as that can be reached."""
+
+    outbox: Engine
+    gateway: Gateway
+    destination: str
+    url: str
+    """Fit to be shown: a gateway without an identity is known by it."""
+    new_gateway: bool = False
+    """Whatever was drained into before, from now on it is this one."""
+    is_made: bool = False
+    _batches_noted: int = 0
+
+    def make(self) -> None:
+        """Raises `OtherGatewayError` where the relay must not drain, `GatewayUnreachableError` where it cannot ask."""
+        if self.is_made:
+            return
+        facts = self.gateway.probe()
+        with reading(self.outbox) as connection:
+            assistant = statements.identity(connection)
+            into = statements.drained_into(connection, self.destination)
+        if not self.new_gateway:
+            refuse_another(into, facts, assistant, self.url)
+        if facts.identity is not None:
+            facts = self.gateway.claim(assistant, facts, take_over=self.new_gateway)
+        self._remember(into, facts)
+        self.is_made = True
+
+    def note_batches(self) -> None:
+        """Keeps how many batches the gateway has applied: one restored from a copy will have applied fewer."""
+        batches = self.gateway.batches
+        if self.is_made and batches > self._batches_noted:
+            with writing(self.outbox) as connection:
+                statements.see_batches(connection, self.destination, batches)
+            self._batches_noted = batches
+
+    def _remember(self, into: DrainedInto | None, facts: GatewayFacts) -> None:
+        batches = facts.batches
+        if into is not None and not self.new_gateway:
+            batches = max(batches, into.batches_seen)
+        found = DrainedInto(facts.identity, self.url, batches)
+        if found != into:
+            with writing(self.outbox) as connection:
+                statements.put_route(connection, self.destination, found, now_ms())
+
+
+def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> None:
+    """Raises `OtherGatewayError` unless an outbox that was drained ``into`` one gateway may drain into this one."""
+    if facts.drained_from not in (None, assistant):
+        raise OtherGatewayError(
+            f"{_name(facts.identity, url)} mirrors the invites of another assistant, {facts.drained_from}, and not of "
+            f"this one, {assistant}. Nothing was drained; {CURE}"
+        )
+    if into is None:
+        return
+    is_the_same = into.gateway_url == url if into.gateway_identity is None else into.gateway_identity == facts.identity
+    if not is_the_same:
+        raise OtherGatewayError(
+            f"this outbox drains into {_name(into.gateway_identity, into.gateway_url or '')}, and not into "
+            f"{_name(facts.identity, url)}. Nothing was drained; {CURE}"
+        )
+
+
+def was_restored(into: DrainedInto | None, facts: GatewayFacts) -> bool:
+    """Whether the gateway has applied fewer batches than it once said: what came after its copy is missing."""
+    return into is not None and into.gateway_identity == facts.identity and facts.batches < into.batches_seen
+
+
+def _name(identity: str | None, url: str) -> str:
+    return f"{url}, a gateway without an identity" if identity is None else f"gateway {identity} ({url})"
