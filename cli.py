@@ -24,6 +24,7 @@ from relay.open import init_stores, open_gateway, open_mirror, open_source, reac
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.serve import serve_gateway
 from relay.settings import Settings, load_settings
+from relay.standard_error import never_wait_for_standard_error
 from relay.status import read_status
 from relay.topics import Selection
 from relay.worker import Worker
@@ -34,6 +35,10 @@ UNSETTLED = ("pending", "retrying")
 
 class ReportingGroup(click.Group):
     """Every way in which a command can end badly is one line on stderr and the exit code that the README documents."""
+
+    def main(self, *args: Any, **named: Any) -> Any:
+        never_wait_for_standard_error()
+        return super().main(*args, **named)
 
     def invoke(self, ctx: click.Context) -> Any:
         if threading.current_thread() is threading.main_thread():

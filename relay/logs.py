@@ -3,12 +3,26 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Sequence
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from outbox.redact import printable
+from relay.standard_error import DroppingStream
+
+
+class _Unwaiting:
+    """A stream whose writer goes on at once: `DroppingStream` without the wait of its `flush`."""
+
+    def __init__(self, stream: DroppingStream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.write(text.encode(errors="backslashreplace"))
+
+    def flush(self) -> None: ...
 
 
 class _Unfailing:
@@ -33,18 +47,35 @@ def configure_logs(log_format: str) -> None:
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    processors: list[Processor] = [
+        _all_printable,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        renderer,
+    ]
     structlog.configure(
-        processors=[
-            _all_printable,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
+        processors=processors,
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _stream(processors))),
         cache_logger_on_first_use=False,
     )
     # The scheduler reports a run that it left out because the last one still goes on; that is by design here.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+
+
+def _stream(processors: Sequence[Processor]) -> _Unwaiting | _Unfailing:
+    stream = getattr(sys.stderr, "buffer", None)
+    if not isinstance(stream, DroppingStream):
+        return _Unfailing(sys.stderr)
+
+    def dropped_line(count: int) -> str:
+        event: EventDict = {"event": "log_lines_dropped", "count": count, "reason": "could not be written in time"}
+        line: object = event
+        for step in processors:
+            line = step(None, "warning", cast(EventDict, line))
+        return f"{line}\n"
+
+    stream.dropped_line = dropped_line
+    return _Unwaiting(stream)
 
 
 def _all_printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

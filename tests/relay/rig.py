@@ -102,11 +102,11 @@ def draining(stores: Stores, gateway: Gateway | None = None, **given: Any) -> It
         leases.release()
 
 
-def create_many(stores: Stores, count: int) -> list[str]:
+def create_many(stores: Stores, count: int, contact_id: str = CONTACT) -> list[str]:
     """As many invites in one transaction, which is faster; their ids."""
     with Session(stores.source) as session, session.begin():
         return [
-            assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite.id
+            assistant_store.create_invite(session, source_channel="telegram", contact_id=contact_id).invite.id
             for _ in range(count)
         ]
 
