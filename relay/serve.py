@@ -8,6 +8,7 @@ from gateway_store.listening import ListenError, SocketFile
 from gateway_store.mirror import CACHE_MIB
 from gateway_store.server import Server
 from outbox import SchemaRefusedError, open_engine
+from relay import sigterm
 from relay.errors import UnreachableError
 from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, reaching, socket_path
 from relay.topics import upgrade_mirror
@@ -38,6 +39,8 @@ def serve_gateway(listen: str, db: str) -> None:
         server = Server(engine, file)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
+        if sigterm.came():
+            server.stop()
         log.info("listening", socket=str(path))
         server.serve()
         log.info("stopped", socket=str(path))

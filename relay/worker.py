@@ -17,6 +17,7 @@ from outbox.redact import reason_of
 from outbox.settle import Settled
 from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
+from relay import sigterm
 from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import UnreachableError, UnrepairedError
@@ -185,6 +186,7 @@ class Worker:
             listener.set()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.interrupted = self.interrupted or sigterm.came()
         try:
             yield
         finally:
