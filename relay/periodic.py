@@ -1,17 +1,17 @@
 """What the relay does periodically, run by APScheduler in threads of its own: poll, renew, prune, check for drift."""
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from outbox import DatabaseMissingError
-from outbox.clock import now_ms
+from outbox.clock import boot_seconds
 from outbox.leases import Leases
 from outbox.prune import prune
 from outbox.redact import reason_of
@@ -21,55 +21,74 @@ from relay.open import UNIX
 from relay.settings import Settings
 
 RENEWALS_A_LEASE = 3
-SHOW_ALIVE_EVERY = timedelta(seconds=5)
+# Seen every 5 s, as the README says, also by a scheduler that is a second late.
+SHOW_ALIVE_EVERY = timedelta(seconds=4)
 FIRST_RUN_WITHIN = timedelta(minutes=2)
-STEP_SECONDS = 1.0
+LOOK_EVERY_SECONDS = 1.0
+# Due by whatever the wall clock says.
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger()
 
 
-class Periodic:
-    """The scheduler, and what it cannot see: that the clock by which it plans was set back."""
+class Every(BaseTrigger):  # type: ignore[misc]
+    """Due every so often by a clock that nobody sets. Of runs that were missed one is made up for: APScheduler lists
+    each of them, and a clock set a year ahead has missed six million renewals."""
 
-    def __init__(self, scheduler: BackgroundScheduler) -> None:
+    def __init__(self, interval: timedelta) -> None:
+        self._interval = interval
+        self._due = 0.0
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        # What is rare must also be run by a relay that is started anew more often than that.
+        wait = self._interval if previous is not None else min(self._interval, FIRST_RUN_WITHIN)
+        self._due = boot_seconds() + wait.total_seconds()
+        return now + wait
+
+    def is_overdue(self) -> bool:
+        return boot_seconds() >= self._due
+
+
+class Scheduler(BackgroundScheduler):  # type: ignore[misc]
+    """APScheduler plans and waits by the wall clock. Set back, it would rest until that time comes again: so it looks
+    every second at what is due by the other clock. Set ahead, all runs once."""
+
+    def _process_jobs(self) -> float:
+        for job in self.get_jobs():
+            if job.trigger.is_overdue():
+                job.modify(next_run_time=_LONG_AGO)
+        wait = super()._process_jobs()
+        return LOOK_EVERY_SECONDS if wait is None else min(float(wait), LOOK_EVERY_SECONDS)
+
+
+class Periodic:
+    """What runs by itself from `start` to `shutdown`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._ahead = wall_ahead_of_monotonic()
 
     def start(self) -> None:
         self._scheduler.start()
+
+    def wake(self) -> None:
+        """Has it look for what is due. With some C libraries a thread waits by the wall clock, which may be set back:
+        call it now and then."""
+        self._scheduler.wakeup()
 
     def shutdown(self) -> None:
         """Waits for what is running to end."""
         self._scheduler.shutdown()
 
-    def follow_clock(self, ahead: float) -> None:
-        """Plans everything anew if the wall clock was set back: it would else rest until that time comes again.
-
-        ``ahead`` is `wall_ahead_of_monotonic` now, in seconds.
-        """
-        before, self._ahead = self._ahead, ahead
-        if self._ahead < before - STEP_SECONDS:
-            log.warning("clock_stepped_back", seconds=round(before - self._ahead, 1))
-            for job in self._scheduler.get_jobs():
-                job.modify(next_run_time=_wall())
-
-
-def _wall() -> datetime:
-    return datetime.fromtimestamp(now_ms() / 1000, UTC)
-
-
-def wall_ahead_of_monotonic() -> float:
-    """Seconds; constant unless somebody sets the clock."""
-    return now_ms() / 1000 - time.monotonic()
-
 
 def schedule(
-    settings: Settings, outbox: Engine, leases: Leases, look: Callable[[bool], None], stop: threading.Event
+    settings: Settings,
+    outbox: Engine,
+    leases: Leases,
+    look: Callable[[bool], None],
+    stop: threading.Event,
 ) -> Periodic:
     """What is to run, not started. ``look`` wakes the drain; it is told whether shards should be balanced as well."""
-    scheduler = BackgroundScheduler(
-        timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-    )
+    scheduler = Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
 
     def renew() -> None:
         leases.renew()
@@ -88,17 +107,19 @@ def schedule(
 
     for work, every in (
         (poll, settings.poll_interval),
-        (renew, min(settings.lease / RENEWALS_A_LEASE, SHOW_ALIVE_EVERY)),
+        (renew, renewed_every(settings)),
         (prune_old, settings.prune_interval),
         (check, settings.drift_check_interval),
     ):
         if work is check and settings.gateway.startswith(UNIX):
             # A socket shows no rows; `relay verify` beside the gateway's database does this.
             continue
-        # What is rare must also be run by a relay that is started anew more often than that.
-        first = _wall() + min(every, FIRST_RUN_WITHIN)
-        scheduler.add_job(_reported(work), "interval", seconds=every.total_seconds(), next_run_time=first)
+        scheduler.add_job(_reported(work), Every(every))
     return Periodic(scheduler)
+
+
+def renewed_every(settings: Settings) -> timedelta:
+    return min(settings.lease / RENEWALS_A_LEASE, SHOW_ALIVE_EVERY)
 
 
 def _reported(work: Callable[[], None]) -> Callable[[], None]:

@@ -24,7 +24,7 @@ from relay.errors import UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction
 from relay.open import shown
-from relay.periodic import Periodic, schedule, wall_ahead_of_monotonic
+from relay.periodic import Periodic, renewed_every, schedule
 from relay.settings import Settings
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
@@ -92,7 +92,7 @@ class Worker:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
         while not self.interrupted:
             if trouble.is_open and trouble.seconds_to_probe() > 0:
-                listener.wait(trouble.seconds_to_probe())
+                self._rest(listener, periodic, trouble.seconds_to_probe())
                 continue
             try:
                 wait = self._turn(drain, introduction, breaker)
@@ -114,10 +114,13 @@ class Worker:
                     f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"
                 )
             if not self.interrupted:
-                # Bounded by a clock that nobody sets: the scheduler's stands still when the wall clock goes back.
                 longest = self.settings.poll_interval.total_seconds()
-                listener.wait(longest if wait is None else min(wait, longest))
-                periodic.follow_clock(wall_ahead_of_monotonic())
+                self._rest(listener, periodic, longest if wait is None else min(wait, longest))
+
+    def _rest(self, listener: WakeListener, periodic: Periodic, seconds: float) -> None:
+        """Waits for a wake-up, but not longer than between two renewals: this wait goes by no clock that can be set."""
+        listener.wait(min(seconds, renewed_every(self.settings).total_seconds()))
+        periodic.wake()
 
     def _turn(self, drain: Drain, introduction: Introduction, breaker: Breaker) -> float | None:
         """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""

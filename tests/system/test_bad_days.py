@@ -1,12 +1,10 @@
-"""Days on which something outside went wrong: a restored copy, text that is no UTF-8, a clock set back."""
+"""Days on which something outside went wrong: a restored copy, text that is no UTF-8."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
-from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -14,7 +12,6 @@ import assistant_store
 from outbox import DELIVERED, OutboxFullError, RetryPolicy, open_engine, writing
 from outbox.settle import Judged, settle
 from outbox.sqlite import sqlite_module, sqlite_path
-from relay.periodic import Periodic, wall_ahead_of_monotonic
 from tests.conftest import Stores, message_of, rows, write
 from tests.databases import copied
 from tests.system.processes import relay, running_relay
@@ -104,23 +101,6 @@ def test_a_message_of_a_wrong_type_is_refused_by_the_table(stores: Stores, backe
     for column, value in (("attempts", "'x'"), ("enqueued_at", "'yesterday'"), ("shard", "'1.5'"), ("version", "'v'")):
         with pytest.raises(Exception, match=words):
             write(stores.source, f"UPDATE outbox_messages SET {column} = {value}")
-
-
-def test_what_is_periodic_goes_on_after_the_clock_was_set_back() -> None:
-    ran = threading.Event()
-    scheduler = BackgroundScheduler()
-    scheduler.add_job(ran.set, "interval", hours=5)
-    periodic = Periodic(scheduler)
-    periodic.start()
-    try:
-        now = wall_ahead_of_monotonic()
-        periodic.follow_clock(now)
-        ran_too_early = ran.is_set()
-        periodic.follow_clock(now - 3600)
-        assert ran.wait(30)
-    finally:
-        periodic.shutdown()
-    assert not ran_too_early
 
 
 def test_a_dead_message_with_markup_and_control_characters_is_shown_as_it_is(stores: Stores) -> None:
