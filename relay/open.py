@@ -12,17 +12,19 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, SchemaRefusedError, open_engine, reading
-from outbox.postgresql import DRIVER
+from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
 from relay.settings import Settings
-from relay.socket_gateway import SocketGateway
+from relay.socket_gateway import CONNECT_SECONDS, DELIVERY_SECONDS, SocketGateway
 from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
 UNIX = "unix://"
 UPGRADE_PATIENCE_SECONDS = 60.0
+# A batch takes a small part of it, once it has the lock.
+SQLITE_WORK_SECONDS = 5.0
 
 
 def open_gateway(settings: Settings) -> Gateway:
@@ -31,6 +33,14 @@ def open_gateway(settings: Settings) -> Gateway:
         return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
     return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1))
+
+
+def answers_within(settings: Settings) -> float:
+    """The most seconds for which one call of that gateway can be awaited: what takes longer hangs."""
+    if settings.gateway.startswith(UNIX):
+        return CONNECT_SECONDS + DELIVERY_SECONDS
+    at_work = LONGEST_SECONDS if settings.gateway.startswith(DRIVER) else SQLITE_WORK_SECONDS
+    return settings.gateway_timeout.total_seconds() + at_work
 
 
 def open_source(settings: Settings) -> Engine:

@@ -86,13 +86,22 @@ def schedule(
     leases: Leases,
     look: Callable[[bool], None],
     stop: threading.Event,
+    works: Callable[[], bool] = lambda: True,
 ) -> Periodic:
-    """What is to run, not started. ``look`` wakes the drain; it is told whether shards should be balanced as well."""
+    """What is to run, not started. ``look`` wakes the drain; it is told whether shards should be balanced as well.
+
+    While ``works`` says that the drain is hung, its leases are not renewed, so that another relay takes them over.
+    """
     scheduler = Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+    hung = _Hung()
 
     def renew() -> None:
-        leases.renew()
-        look(True)
+        try:
+            if hung.noted(not works()):
+                return
+            leases.renew()
+        finally:
+            look(True)
 
     def check() -> None:
         check_drift(settings, outbox, stop)
@@ -120,6 +129,25 @@ def schedule(
 
 def renewed_every(settings: Settings) -> timedelta:
     return min(settings.lease / RENEWALS_A_LEASE, SHOW_ALIVE_EVERY)
+
+
+class _Hung:
+    """Says once that the drain makes no progress, and once that it goes on."""
+
+    def __init__(self) -> None:
+        self._is_hung = False
+
+    def noted(self, is_hung: bool) -> bool:
+        if is_hung and not self._is_hung:
+            log.error(
+                "drain_makes_no_progress",
+                effect="its leases are not renewed, so another relay can take its shards",
+                advice="restart this relay unless it soon says that it goes on",
+            )
+        elif self._is_hung and not is_hung:
+            log.warning("drain_goes_on")
+        self._is_hung = is_hung
+        return is_hung
 
 
 def _reported(work: Callable[[], None]) -> Callable[[], None]:

@@ -23,8 +23,9 @@ from relay.drain import Drain
 from relay.errors import UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction
-from relay.open import shown
+from relay.open import answers_within, shown
 from relay.periodic import Periodic, renewed_every, schedule
+from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
@@ -47,6 +48,10 @@ class Worker:
     """A signal asked it to stop."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _unbalanced: threading.Event = field(default_factory=threading.Event)
+    _progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._progress = Progress(self.settings.lease)
 
     def run(self, *, until_empty: bool = False) -> None:
         """Drains until stopped, or with ``until_empty`` until nothing in the outbox is due.
@@ -54,11 +59,12 @@ class Worker:
         Only with ``until_empty`` does trouble with either side end it, as `UnreachableError`; otherwise it waits and
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
         """
-        introduction = self._introduction()
+        gateway = AwaitedGateway(self.gateway, self._progress, answers_within(self.settings))
+        introduction = self._introduction(gateway)
         leases = Leases(self.outbox, self.settings.lease)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
-            drain = Drain(self.outbox, self.gateway, leases, self.settings, listener.wait, listener.woken_within)
+            drain = Drain(self.outbox, gateway, leases, self.settings, listener.wait, listener.woken_within)
 
             def look(balance: bool) -> None:
                 if balance:
@@ -66,7 +72,8 @@ class Worker:
                     self._unbalanced.set()
                 listener.set()
 
-            periodic = schedule(self.settings, self.outbox, leases, look, self._stop)
+            periodic = schedule(self.settings, self.outbox, leases, look, self._stop, self._progress.is_made)
+            self._progress.came_round()
             look(True)
             periodic.start()
             log.info("started", relay=leases.owner)
@@ -78,11 +85,11 @@ class Worker:
                 _release(leases, introduction)
                 log.info("stopped", relay=leases.owner)
 
-    def _introduction(self) -> Introduction:
-        """Of this relay to its gateway; refused before anybody else sees it. A gateway that is down is asked later."""
+    def _introduction(self, gateway: Gateway) -> Introduction:
+        """Of this relay to its gateway; refused before anybody else sees it. Where a side is down, the loop tries again."""
         url = shown(self.settings.gateway)
-        introduction = Introduction(self.outbox, self.gateway, "gateway", url, self.new_gateway)
-        with suppress(GatewayUnreachableError):
+        introduction = Introduction(self.outbox, gateway, "gateway", url, self.new_gateway)
+        with suppress(GatewayUnreachableError, DBAPIError, DatabaseMissingError):
             introduction.make()
         return introduction
 
@@ -91,6 +98,7 @@ class Worker:
     ) -> None:
         breaker, trouble = Breaker(self.settings), Breaker(self.settings)
         while not self.interrupted:
+            self._progress.came_round()
             if trouble.is_open and trouble.seconds_to_probe() > 0:
                 self._rest(listener, periodic, trouble.seconds_to_probe())
                 continue
@@ -101,7 +109,7 @@ class Worker:
                     if self._is_empty(drain):
                         _refuse_what_waits_for_a_newer_gateway(drain)
                         return
-                    self._probe_for_others(breaker)
+                    self._probe_for_others(drain, breaker)
                 trouble.close()
             except (DBAPIError, DatabaseMissingError) as error:
                 reason = reason_of(error)
@@ -118,7 +126,8 @@ class Worker:
                 self._rest(listener, periodic, longest if wait is None else min(wait, longest))
 
     def _rest(self, listener: WakeListener, periodic: Periodic, seconds: float) -> None:
-        """Waits for a wake-up, but not longer than between two renewals: this wait goes by no clock that can be set."""
+        """Waits for a wake-up, but comes round as often as leases are renewed: that asks for the loop's progress, and
+        this wait goes by no clock that can be set."""
         listener.wait(min(seconds, renewed_every(self.settings).total_seconds()))
         periodic.wake()
 
@@ -130,11 +139,12 @@ class Worker:
                 return breaker.seconds_to_probe()
             try:
                 if introduction.is_made:
-                    self.gateway.probe()
+                    drain.gateway.probe()
                 introduction.make()
             except GatewayUnreachableError as error:
                 return _opened(breaker, str(error))
         while not self.interrupted:
+            self._progress.came_round()
             settled = drain.batch()
             unreachable = next((one for one in settled if one.verdict.outcome is Outcome.UNREACHABLE), None)
             if unreachable is not None:
@@ -173,11 +183,11 @@ class Worker:
         self._unbalanced.set()
         return empty
 
-    def _probe_for_others(self, breaker: Breaker) -> None:
+    def _probe_for_others(self, drain: Drain, breaker: Breaker) -> None:
         """What is due may all lie in shards of a relay that waits for the gateway itself; then waiting is in vain."""
         if not breaker.is_open:
             try:
-                self.gateway.probe()
+                drain.gateway.probe()
             except GatewayUnreachableError as error:
                 _opened(breaker, str(error))
 
