@@ -5,9 +5,10 @@ import time
 import psycopg
 from sqlalchemy import Engine
 
-from outbox.postgresql import CONNECT_ARGS
+from outbox import postgresql
 from outbox.redact import redact_reason
 from outbox.statements import CHANNEL
+from outbox.watch import Watch
 
 TRY_AGAIN_SECONDS = 5.0
 
@@ -18,6 +19,7 @@ class NotifySource:
     def __init__(self, engine: Engine) -> None:
         _, self._where = engine.dialect.create_connect_args(engine.url)
         self._connection: psycopg.Connection | None = None
+        self._watch = Watch(postgresql.LONGEST_SECONDS)
         self._next_try = 0.0
         self.problem: str | None = None
         self.missed = False
@@ -45,14 +47,22 @@ class NotifySource:
 
     def _connect(self) -> None:
         try:
-            self._connection = psycopg.connect(autocommit=True, **{**CONNECT_ARGS, **self._where})
-            self._connection.execute(f"LISTEN {CHANNEL}")
+            self._connection = psycopg.connect(autocommit=True, **{**postgresql.CONNECT_ARGS, **self._where})
+            self._listen(self._connection)
             # What was enqueued before it listened is found at once. A NOTIFY of its own would not do: it comes with
             # that statement's answer, and nothing is left to wait for.
             self.missed = True
             self.problem = None
         except psycopg.Error as error:
             self._lost(error)
+
+    def _listen(self, connection: psycopg.Connection) -> None:
+        # The relay's loop waits for the answer, and the driver would wait for ever.
+        self._watch.begin(0, connection)
+        try:
+            connection.execute(f"LISTEN {CHANNEL}")
+        finally:
+            self._watch.end(0)
 
     def _lost(self, error: psycopg.Error) -> None:
         self.close()

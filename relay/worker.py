@@ -86,7 +86,7 @@ class Worker:
                 log.info("stopped", relay=leases.owner)
 
     def _introduction(self, gateway: Gateway) -> Introduction:
-        """Of this relay to its gateway; refused before anybody else sees it. Where a side is down, the loop tries again."""
+        """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again."""
         url = shown(self.settings.gateway)
         introduction = Introduction(self.outbox, gateway, "gateway", url, self.new_gateway)
         with suppress(GatewayUnreachableError, DBAPIError, DatabaseMissingError):

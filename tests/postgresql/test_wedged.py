@@ -2,18 +2,22 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from outbox import Outcome, postgresql
+from outbox import Outcome, open_engine, postgresql
+from outbox.wake import listen
 from relay.embedded import EmbeddedGateway
 from relay.gateway import GatewayUnreachableError
 from relay.topics import APPLIERS
-from tests.conftest import allowed, message_of
+from tests.conftest import Stores, allowed, message_of
 from tests.postgres import Cluster
+from tests.postgresql.listening import listening
+from tests.postgresql.protocol import Peer, connect, socket_of, through
 from tests.postgresql.servers import stores_with
 
 
@@ -36,6 +40,25 @@ def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_ag
         assert [verdict.outcome for verdict in gateway.deliver([other], allowed)] == [Outcome.DELIVERED]
         gateway.close()
         assert stores.mirrored(other.key) is not None
+
+
+def test_a_server_that_says_nothing_when_it_is_to_wake_a_relay_is_given_up(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 1.0)
+
+    def greet_only(client_socket: socket.socket) -> None:
+        client = Peer(client_socket)
+        session, greeting = connect(socket_of(stores.source_url), client.startup())
+        with session.socket:
+            client.send(*greeting)
+            while client.receive():
+                pass
+
+    with listening(greet_only) as port:
+        engine = open_engine(through(stores.source_url, port))
+        with listen(engine, "ear") as listener:
+            assert listener.problem is not None
 
 
 @contextmanager
