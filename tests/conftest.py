@@ -3,6 +3,7 @@
 A test that uses ``backend``, or anything that does, runs on each; one marked ``only`` names its database and why.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,6 +116,9 @@ def stores(tmp_path: Path, backend: str) -> Iterator[Stores]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """One PostgreSQL server for the whole run: the processes of pytest-xdist find it in their environment."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell ignores it for what it runs in the background, and so would the commands that tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "only(backend, because): what is tested exists on one kind of database only")
     if not hasattr(config, "workerinput"):
         cluster = Cluster(new_folder(), {"fsync": "off", "max_connections": "200"})
