@@ -18,7 +18,8 @@ from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
 from relay.settings import Settings
-from relay.socket_gateway import CONNECT_SECONDS, DELIVERY_SECONDS, SocketGateway
+from relay.socket_connection import CONNECT_SECONDS
+from relay.socket_gateway import DELIVERY_SECONDS, SocketGateway
 from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
 UNIX = "unix://"

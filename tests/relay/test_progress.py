@@ -6,28 +6,29 @@ from datetime import timedelta
 import pytest
 
 from outbox import DELIVERED, Message, Verdict
-from relay.gateway import GatewayUnreachableError
+from outbox.fence import Prove
+from relay.gateway import GatewayFacts, GatewayUnreachableError
 from relay.progress import AwaitedGateway, Progress
+from tests.conftest import allowed
+from tests.relay.rig import Anonymous
 
 NO_TIME, LONG = timedelta(0), timedelta(hours=1)
 
 
-class Asking:
+class Asking(Anonymous):
     """A gateway that notes whether progress is made while it is asked, and cannot be reached."""
 
     def __init__(self, progress: Progress) -> None:
         self.seen: list[bool] = []
         self._progress = progress
 
-    def deliver(self, messages: Sequence[Message]) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Message], _prove: Prove) -> list[Verdict]:
         self.probe()
         return [DELIVERED for _ in messages]
 
-    def probe(self) -> None:
+    def probe(self) -> GatewayFacts:
         self.seen.append(self._progress.is_made())
         raise GatewayUnreachableError("down")
-
-    def close(self) -> None: ...
 
 
 def test_a_loop_that_came_round_has_as_long_as_a_lease() -> None:
@@ -58,7 +59,7 @@ def test_whatever_a_gateway_is_asked_counts_as_awaited_for_its_own_time(seconds:
     asking = Asking(progress)
     gateway = AwaitedGateway(asking, progress, seconds)
     messages: list[Message] = []
-    for ask in (gateway.probe, lambda: gateway.deliver(messages)):
+    for ask in (gateway.probe, lambda: gateway.deliver(messages, allowed)):
         with pytest.raises(GatewayUnreachableError):
             ask()
     assert asking.seen == [seconds > 0] * 2
