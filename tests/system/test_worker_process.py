@@ -95,7 +95,7 @@ def test_two_relays_share_the_shards_and_the_one_left_takes_over(stores: Stores)
         first.kill()
         more = [stores.create().invite.id for _ in range(40)]
         done = {row["key"] for row in stores.messages("state = 'delivered'")}
-        second.wait_until_delivered(*(set(more) - done))
+        second.wait_until_delivered(*(set(ids + more) - done))
         assert second.terminate() == 0
     assert all(stores.mirrored(id_) is not None for id_ in ids + more)
     assert set(stores.states()) == {"delivered"}
