@@ -5,7 +5,15 @@ It knows no invite and no gateway. Whoever drains it is in another package.
 
 from outbox.engine import configure_engine, open_engine, read_only, reading, writing
 from outbox.enqueue import enqueue
-from outbox.errors import DatabaseMissingError, OutboxError, OutboxFullError, SchemaRefusedError
+from outbox.errors import (
+    DatabaseMissingError,
+    InheritedConnectionError,
+    MountedFileError,
+    OutboxError,
+    OutboxFullError,
+    OutcomeUnknownError,
+    SchemaRefusedError,
+)
 from outbox.message import SHARDS, Message, Origin, State, shard_of
 from outbox.migrate import upgrade
 from outbox.verdict import DELIVERED, Outcome, RetryPolicy, Verdict
@@ -14,11 +22,14 @@ __all__ = [
     "DELIVERED",
     "SHARDS",
     "DatabaseMissingError",
+    "InheritedConnectionError",
     "Message",
+    "MountedFileError",
     "Origin",
     "OutboxError",
     "OutboxFullError",
     "Outcome",
+    "OutcomeUnknownError",
     "RetryPolicy",
     "SchemaRefusedError",
     "State",

@@ -53,6 +53,7 @@ class DatagramSource:
             listener.close()
             raise
         self._socket, self._path = listener, path
+        self._owner = os.getpid()
         self.problem: str | None = None
         self.missed = False
 
@@ -69,7 +70,9 @@ class DatagramSource:
 
     def close(self) -> None:
         self._socket.close()
-        self._path.unlink(missing_ok=True)
+        # A child that was forked from the relay has a copy of the socket; the name stays the relay's.
+        if self._owner == os.getpid():
+            self._path.unlink(missing_ok=True)
 
 
 def _remove_stale(directory: Path) -> None:

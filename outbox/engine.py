@@ -12,7 +12,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from outbox import postgresql, sqlite
-from outbox.errors import DatabaseMissingError
+from outbox.files import place_of
+from outbox.forks import protect
+from outbox.opened import opened_by
 
 BUSY_TIMEOUT_SECONDS = 5.0
 LONGEST_LOOK_SECONDS = 0.11
@@ -55,6 +57,8 @@ def open_engine(
     options = {"outbox_max_unsettled": max_unsettled, "outbox_notify": notify}
     match url.get_backend_name():
         case "sqlite":
+            place = place_of(url)
+            url = url if place is None else url.set(database=place.name)
             engine = create_engine(
                 url,
                 module=module or sqlite.sqlite_module(),
@@ -74,6 +78,7 @@ def open_engine(
                 execution_options=options,
             )
             postgresql.set_up(engine)
+            protect(engine)
             if relay:
                 postgresql.watch(engine)
             _begin_with(engine, postgresql.begin_writing(busy_timeout, relay), postgresql.begin_reading(relay))
@@ -99,6 +104,7 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
         _begin_with(engine, sqlite.BEGIN_IMMEDIATE, "BEGIN DEFERRED")
     else:
         postgresql.hide_rows(engine)
+        protect(engine)
 
 
 @contextmanager
@@ -109,18 +115,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.begin() as connection:
         yield connection
-
-
-@contextmanager
-def writing_in_place(engine: Engine) -> Iterator[Connection]:
-    """`writing`, and `DatabaseMissingError` if SQLite's file was replaced meanwhile: nobody can ever read what was
-    committed to one that was moved away."""
-    path = sqlite.sqlite_path(engine)
-    before = sqlite.file_identity(path)
-    with writing(engine) as connection:
-        yield connection
-    if sqlite.file_identity(path) != before:
-        raise DatabaseMissingError(f"{path} was replaced during the transaction")
 
 
 def once_more_if_cut_off(work: Callable[[], T]) -> T:
@@ -166,11 +160,18 @@ def let_others_write(engine: Engine, took_seconds: float) -> None:
 
 
 def _begin_with(engine: Engine, to_write: str | Callable[[Connection], None], to_read: str) -> None:
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(_READS):
+    def begin(connection: Connection, *_: object) -> None:
+        reads = bool(connection.get_execution_options().get(_READS))
+        opened = opened_by(connection.info)
+        if opened is not None:
+            opened.writes = not reads
+        if reads:
             connection.exec_driver_sql(to_read)
         elif isinstance(to_write, str):
             connection.exec_driver_sql(to_write)
         else:
             to_write(connection)
+
+    event.listen(engine, "begin", begin)
+    # The first phase of two begins like any other transaction.
+    event.listen(engine, "begin_twophase", begin)

@@ -1,5 +1,7 @@
 """One class for each decision that a caller of this package makes."""
 
+from sqlalchemy.exc import DontWrapMixin
+
 
 class OutboxError(Exception):
     """The root of every error this package raises by itself."""
@@ -14,4 +16,19 @@ class SchemaRefusedError(OutboxError):
 
 
 class DatabaseMissingError(OutboxError):
-    """The database file does not exist, and the caller asked that it not be created."""
+    """The database's file is not there to be used: it does not exist and must not be created, or cannot be."""
+
+
+class MountedFileError(DatabaseMissingError):
+    """Only the database's file is mounted, not its folder: each side would have a log of its own."""
+
+
+class OutcomeUnknownError(DatabaseMissingError):
+    """The database's file or its log was replaced before the commit returned: it may be kept or lost.
+
+    It is not a failure: repeat the work with the same id, which is harmless if it was kept.
+    """
+
+
+class InheritedConnectionError(OutboxError, DontWrapMixin):
+    """The connection was inherited over a fork and belongs to the parent; nothing was sent on it."""

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
-from outbox.sqlite import make_private, sqlite_path
+from outbox.files import make_private
+from outbox.sqlite import sqlite_path
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory

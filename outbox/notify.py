@@ -1,5 +1,6 @@
 """The wake-up on PostgreSQL: LISTEN on a connection of its own. Behind a pooler, or while it is lost, only polling."""
 
+import os
 import time
 
 import psycopg
@@ -20,6 +21,7 @@ class NotifySource:
         _, self._where = engine.dialect.create_connect_args(engine.url)
         self._connection: psycopg.Connection | None = None
         self._watch = Watch(postgresql.LONGEST_SECONDS)
+        self._owner = os.getpid()
         self._next_try = 0.0
         self.problem: str | None = None
         self.missed = False
@@ -41,12 +43,14 @@ class NotifySource:
             return False
 
     def close(self) -> None:
-        if self._connection is not None:
+        # A child that was forked from the relay must not take leave of the server in its name.
+        if self._connection is not None and self._owner == os.getpid():
             self._connection.close()
         self._connection = None
 
     def _connect(self) -> None:
         try:
+            self._owner = os.getpid()
             self._connection = psycopg.connect(autocommit=True, **{**postgresql.CONNECT_ARGS, **self._where})
             self._listen(self._connection)
             # What was enqueued before it listened is found at once. A NOTIFY of its own would not do: it comes with

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from weakref import WeakSet
 
 import psycopg
 
@@ -12,12 +13,19 @@ LOOK_EVERY_SECONDS = 0.5
 # Then the thread ends, until it is needed again.
 IDLE_LOOKS = 60
 
+_all: "WeakSet[Watch]" = WeakSet()
+
 
 class Watch:
     """Every connection in use has ``seconds`` to be given back; its statement then fails as if the server had gone."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self.forget()
+        _all.add(self)
+
+    def forget(self) -> None:
+        """A forked child has neither the thread nor the connections, and nobody to give the lock back."""
         self._in_use: dict[int, tuple[psycopg.Connection, float]] = {}
         self._mutex = threading.Lock()
         self._is_looking = False
@@ -52,3 +60,11 @@ def _cut(connection: psycopg.Connection) -> None:
     """Its socket is at its end for whoever waits on it; the descriptor stays the driver's."""
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
         end.shutdown(socket.SHUT_RDWR)
+
+
+def _in_child() -> None:
+    for one in list(_all):
+        one.forget()
+
+
+os.register_at_fork(after_in_child=_in_child)

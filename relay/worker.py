@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outbox import DatabaseMissingError, Outcome, reading, statements
+from outbox import DatabaseMissingError, Outcome, file_locks, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Leases
 from outbox.redact import reason_of
@@ -239,4 +239,12 @@ def _warn(listener: WakeListener, outbox: Engine) -> None:
             version=version,
             effect="a database written by several connections can be corrupted",
             advice="use a SQLite from 3.51.3, for instance by installing pysqlite3",
+        )
+    unlocked = file_locks.problem() if outbox.dialect.name == "sqlite" else None
+    if unlocked is not None:
+        log.warning(
+            "sqlite_locks_not_kept",
+            reason=unlocked,
+            effect="a program that opens and closes a database's file in the process of a connection drops its locks",
+            advice="copy a database by VACUUM INTO only, and from another process",
         )
