@@ -56,8 +56,8 @@ def _change_active(
 ) -> Invite | None:
     # Grows strictly even when the clock steps back: it is the version by which an older message gives way.
     newer = case((_C.updated_at >= now, _C.updated_at + 1), else_=now)
-    with with_its_message(session):
-        row = session.execute(
+    with with_its_message(session, INVITES) as connection:
+        row = connection.execute(
             update(INVITES)
             .where(_C.id == invite_id, _C.status == Status.ACTIVE.value, *conditions)
             .values({**values, _C.updated_at: newer})
@@ -66,5 +66,5 @@ def _change_active(
         if row is None:
             return None
         invite = invite_of(row)
-        enqueue_invites(session, [invite])
+        enqueue_invites(session, connection, [invite])
     return invite

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import InvalidInviteError
-from assistant_store.invite import COLUMNS, TABLE, Invite, Status, values_of
+from assistant_store.invite import COLUMNS, INVITES, TABLE, Invite, Status, values_of
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import LARGEST_INTEGER, checked_request
 from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
@@ -84,7 +84,7 @@ def create_invite(
         created_at=now,
         updated_at=now,
     )
-    with with_its_message(session) as connection:
+    with with_its_message(session, INVITES) as connection:
         _INSERT.run(connection, [values_of(invite)])
-        enqueue_invites(session, [invite])
+        enqueue_invites(session, connection, [invite])
     return CreatedInvite(invite=invite, raw_token=None if request.is_voice else token, code=code)

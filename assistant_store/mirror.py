@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from assistant_store.invite import Invite, payload_of
@@ -11,7 +12,9 @@ from outbox.enqueue import enqueue_many
 TOPIC = "invite.mirror"
 
 
-def enqueue_invites(session: Session, invites: Iterable[Invite], origin: Origin = Origin.LIVE) -> None:
-    """Adds a message a row, in the session's transaction. The version is the row's ``updated_at``."""
+def enqueue_invites(
+    session: Session, connection: Connection, invites: Iterable[Invite], origin: Origin = Origin.LIVE
+) -> None:
+    """Adds a message a row, on the connection that wrote the rows. The version is the row's ``updated_at``."""
     rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-    enqueue_many(session, topic=TOPIC, rows=rows, origin=origin)
+    enqueue_many(session, connection, topic=TOPIC, rows=rows, origin=origin)

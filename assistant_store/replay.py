@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from assistant_store.invite import INVITES, invite_of
 from assistant_store.mirror import TOPIC, enqueue_invites
 from outbox import Origin
+from outbox.enqueue import connection_to_write
 
 _C = INVITES.c
 
@@ -44,16 +45,18 @@ class Selection:
 
 
 def count_selected(session: Session, selection: Selection) -> int:
-    return session.execute(select(func.count()).select_from(INVITES).where(*selection.conditions())).scalar_one()
+    connection = connection_to_write(session, INVITES)
+    return connection.execute(select(func.count()).select_from(INVITES).where(*selection.conditions())).scalar_one()
 
 
 def replay_page(session: Session, selection: Selection, *, after: str, limit: int) -> list[str]:
     """Enqueues the current state of the next ``limit`` selected rows, by id; returns their ids.
 
-    Rows are read and enqueued in one transaction. Should an older state slip in all the same, its version is lower
-    and it gives way.
+    Rows are read and enqueued in one transaction, on the connection that writes. Should an older state slip in all the
+    same, its version is lower and it gives way.
     """
+    connection = connection_to_write(session, INVITES)
     query = select(INVITES).where(*selection.conditions(), _C.id > after).order_by(_C.id).limit(limit)
-    invites = [invite_of(row) for row in session.execute(query)]
-    enqueue_invites(session, invites, Origin.REPLAY)
+    invites = [invite_of(row) for row in connection.execute(query)]
+    enqueue_invites(session, connection, invites, Origin.REPLAY)
     return [invite.id for invite in invites]

@@ -65,7 +65,7 @@ def fill(at: Stage, count: int, *, random_ids: bool = False, enqueued: bool = Tr
             session.execute(insert(INVITES), [asdict(invite) for invite in invites])
             if enqueued:
                 rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-                enqueue_many(session, topic="invite.mirror", rows=rows, origin=Origin.LIVE)
+                enqueue_many(session, session.connection(), topic="invite.mirror", rows=rows, origin=Origin.LIVE)
 
 
 def write_payloads(path: Path, count: int) -> None:

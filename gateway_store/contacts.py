@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from gateway_store.invite import INVITES
 from outbox.clock import now_ms
+from outbox.enqueue import connection_to_write
 from outbox.rows import ForKeys
 
 _UPSERT = text(
@@ -51,7 +53,8 @@ def upsert_contact(
         if "\x00" in given:
             raise ValueError("a contact's text must not contain a NUL character")
     values = {"id": id, "display_name": display_name, "role": role, "principal_id": principal_id, "now": now_ms()}
-    row = session.execute(_UPSERT, values).one()
+    # The invites' connection: they refer to contacts, so both are in one database.
+    row = connection_to_write(session, INVITES).execute(_UPSERT, values).one()
     return Contact(*row)
 
 

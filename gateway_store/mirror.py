@@ -17,11 +17,12 @@ from sqlalchemy.orm import Session
 from gateway_store.contacts import contacts_to_refer
 from gateway_store.errors import ContactMissingError, MirrorRefusedError, StoredRowError
 from gateway_store.identity import StoreFacts, count_batch
-from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
+from gateway_store.invite import COLUMNS, INVITES, TABLE, TYPES, Invite
 from gateway_store.merge import at_least, merge
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.read import closed_before, invites_to_merge
-from outbox.engine import writing_in_place
+from outbox.engine import writing
+from outbox.enqueue import connection_to_write
 from outbox.redact import reason_of
 from outbox.rows import ForEachRow, Insert
 
@@ -70,7 +71,7 @@ def mirror_create(session: Session, invite: Mapping[str, Any] | InvitePayload) -
 
     Raises a `MirrorRefusedError` where it refuses; the session's transaction is then as before the call.
     """
-    (result,) = mirror_batch(session.connection(), [invite])
+    (result,) = mirror_batch(connection_to_write(session, INVITES), [invite])
     if isinstance(result, MirrorRefusedError):
         raise result
     return result
@@ -94,7 +95,7 @@ def mirror_and_commit(
     parsed = _parsed_batch(payloads)
     try:
         # Without a savepoint, for which SQLite keeps a copy of every page that the batch changes.
-        with writing_in_place(engine) as connection:
+        with writing(engine) as connection:
             admit(count_batch(connection))
             results = _mirror(connection, parsed, first_created_at_wins, prove)
             prove()
@@ -102,7 +103,7 @@ def mirror_and_commit(
     except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
-    with writing_in_place(engine) as connection:
+    with writing(engine) as connection:
         admit(count_batch(connection))
         results = _mirror_one_by_one(connection, parsed, first_created_at_wins, prove)
         prove()

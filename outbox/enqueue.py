@@ -1,10 +1,12 @@
 """Adding messages inside the caller's transaction, and the wake-up once that transaction has committed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, TableClause, TwoPhaseTransaction, Update, event, table, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -13,19 +15,34 @@ from outbox.clock import now_ms
 from outbox.datagram import wake
 from outbox.errors import OutboxFullError
 from outbox.message import Origin, shard_of
-from outbox.sqlite import sqlite_path
+from outbox.sqlite import file_of
 
-_WAKE = "outbox_database_to_wake"
+_WAKE = "outbox_databases_to_wake"
 _SAVEPOINT = "row_and_message"
+_MESSAGES = table("outbox_messages")
+
+
+def connection_to_write(session: Session, rows: TableClause) -> Connection:
+    """The connection that the session has for a write to a table, asked of it as for any statement: where it has
+    several, all that must commit together uses this one."""
+    return session.connection(bind_arguments={"clause": _write_to(rows)})
+
+
+@cache
+def _write_to(rows: TableClause) -> Update:
+    """An UPDATE also for those who insert: the `get_bind` in SQLAlchemy's documentation takes an INSERT that no flush
+    makes for a read."""
+    return update(rows)
 
 
 @contextmanager
-def with_its_message(session: Session) -> Iterator[Connection]:
-    """What is written inside, a row and its message, stays or goes as one, even if the caller catches the error.
+def with_its_message(session: Session, rows: TableClause) -> Iterator[Connection]:
+    """What is written inside, a row of the table and its message, stays or goes as one, even if the caller catches the
+    error. Both are written on the connection given.
 
     Without it a caller that catches `OutboxFullError` and goes on would commit the row alone.
     """
-    connection = session.connection()
+    connection = connection_to_write(session, rows)
     if connection.dialect.name == "sqlite" and not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         # An engine that `configure_engine` has not seen: its driver would take the savepoint for the transaction.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -43,23 +60,39 @@ def with_its_message(session: Session) -> Iterator[Connection]:
 
 
 def enqueue(
-    session: Session, *, topic: str, key: str, version: int, payload: str, origin: Origin = Origin.LIVE
+    session: Session,
+    *,
+    topic: str,
+    key: str,
+    version: int,
+    payload: str,
+    origin: Origin = Origin.LIVE,
+    bind_arguments: Mapping[str, Any] | None = None,
 ) -> None:
     """Adds one message in the session's transaction: it is delivered if and only if that transaction commits.
 
     ``version`` must grow with every change of the row that ``payload`` copies. Never commits. After the commit a
     wake-up is sent that cannot block or fail the caller. Raises `OutboxFullError` where the engine sets a limit.
+
+    A session of several databases has a transaction in each, and they do not commit as one: the message must be where
+    the row is. ``bind_arguments`` are those of `Session.connection`; ``{"mapper": Order}`` gives the connection of the
+    orders. Without them it is the session's for a write to ``outbox_messages``.
     """
-    enqueue_many(session, topic=topic, rows=[(key, version, payload)], origin=origin)
+    if bind_arguments is None:
+        connection = connection_to_write(session, _MESSAGES)
+    else:
+        connection = session.connection(bind_arguments={**bind_arguments})
+    enqueue_many(session, connection, topic=topic, rows=[(key, version, payload)], origin=origin)
 
 
-def enqueue_many(session: Session, *, topic: str, rows: Iterable[tuple[str, int, str]], origin: Origin) -> None:
-    """`enqueue` for many (key, version, payload) of one topic."""
+def enqueue_many(
+    session: Session, connection: Connection, *, topic: str, rows: Iterable[tuple[str, int, str]], origin: Origin
+) -> None:
+    """`enqueue` for many (key, version, payload) of one topic, on the session's connection that wrote their rows."""
     now = now_ms()
     messages = [(topic, key, version, shard_of(key), payload, origin.value, now) for key, version, payload in rows]
     if not messages:
         return
-    connection = session.connection()
     _refuse_beyond_limit(connection, len(messages))
     statements.insert_messages(connection, messages)
     _wake_at_commit(session, connection)
@@ -76,9 +109,16 @@ def _refuse_beyond_limit(connection: Connection, more: int) -> None:
 
 def _wake_at_commit(session: Session, connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
-        session.info[_WAKE] = sqlite_path(connection.engine)
-    elif connection.get_execution_options().get("outbox_notify", True):
+        path = file_of(connection)
+        if path is not None:
+            session.info.setdefault(_WAKE, set()).add(path)
+    elif connection.get_execution_options().get("outbox_notify", True) and not _is_two_phase(connection):
         statements.notify(connection)
+
+
+def _is_two_phase(connection: Connection) -> bool:
+    """PostgreSQL prepares no transaction that notifies; its messages are found by polling."""
+    return isinstance(connection.get_transaction(), TwoPhaseTransaction)
 
 
 # For every session of the process: listening to each that enqueues costs as much as the message.
@@ -87,6 +127,6 @@ def _send_wake(session: Session, ended: SessionTransaction) -> None:
     # Fires for savepoints too; only the end of the outermost transaction makes the message visible to a relay.
     if ended.parent is not None:
         return
-    path: Path | None = session.info.pop(_WAKE, None)
-    if path is not None:
+    paths: set[Path] = session.info.pop(_WAKE, set())
+    for path in paths:
         wake(path)

@@ -124,7 +124,7 @@ def test_the_shard_of_a_key_is_its_crc32_modulo_64() -> None:
 
 def test_enqueueing_no_rows_writes_nothing(box: Outbox) -> None:
     with Session(box.engine) as session, session.begin():
-        enqueue_many(session, topic=TOPIC, rows=[], origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), topic=TOPIC, rows=[], origin=Origin.REPLAY)
 
     assert box.rows() == []
 
@@ -133,7 +133,7 @@ def test_beyond_the_limit_the_callers_transaction_goes_on_and_nothing_is_enqueue
     limited = box.open(max_unsettled=2)
     with Session(limited) as session, session.begin():
         add_thing(session, "a")
-        enqueue_many(session, topic=TOPIC, rows=[("b", 1, "{}")], origin=Origin.LIVE)
+        enqueue_many(session, session.connection(), topic=TOPIC, rows=[("b", 1, "{}")], origin=Origin.LIVE)
 
         with pytest.raises(OutboxFullError, match="limit of 2 unsettled messages; nothing was enqueued"):
             enqueue(session, topic=TOPIC, key="c", version=1, payload="{}")
@@ -147,7 +147,7 @@ def test_a_page_that_does_not_fit_the_limit_is_refused_as_a_whole(box: Outbox) -
     page = [(name, 1, "{}") for name in ("a", "b", "c")]
 
     with pytest.raises(OutboxFullError), Session(limited) as session, session.begin():
-        enqueue_many(session, topic=TOPIC, rows=page, origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), topic=TOPIC, rows=page, origin=Origin.REPLAY)
 
     assert box.rows() == []
 

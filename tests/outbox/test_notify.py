@@ -30,7 +30,9 @@ def test_a_writer_that_sends_no_wake_up_still_enqueues(box: Outbox) -> None:
     with hearing(box.engine) as woken:
         with Session(quiet) as session, session.begin():
             enqueue(session, topic=TOPIC, key="quiet", version=1, payload="{}")
-            enqueue_many(session, topic=TOPIC, rows=[("quiet too", 1, "{}")], origin=Origin.REPLAY)
+            enqueue_many(
+                session, session.connection(), topic=TOPIC, rows=[("quiet too", 1, "{}")], origin=Origin.REPLAY
+            )
         unheard = woken()
         box.put("loud")
 
