@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
 
 TABLE = "assistant_ingress_invites"
+SCHEMA_VERSION = 1
+"""Of the payload; it grows when a gateway that does not know the change must not guess at it."""
 
 
 class Status(StrEnum):
@@ -91,7 +93,7 @@ def invite_of(row: Row[Any]) -> Invite:
 
 def payload_of(invite: Invite) -> str:
     """The whole row as JSON in camelCase, ASCII only: it crosses sockets that split characters between packets."""
-    return _encode(dict(zip(_CAMEL, values_of(invite), strict=True)))
+    return _encode(dict(zip(_CAMEL, values_of(invite), strict=True)) | {"schemaVersion": SCHEMA_VERSION})
 
 
 def _camel(name: str) -> str:

@@ -9,15 +9,17 @@ from gateway_store.errors import (
     ImmutableFieldError,
     InvalidPayloadError,
     MirrorRefusedError,
+    NewerPayloadError,
     StoredRowError,
 )
 from gateway_store.invite import Invite, Status
 from gateway_store.migrate import upgrade
 from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
-from gateway_store.payload import InvitePayload
+from gateway_store.payload import SCHEMA_VERSION, InvitePayload
 from gateway_store.read import get_invite
 
 __all__ = [
+    "SCHEMA_VERSION",
     "Contact",
     "ContactMissingError",
     "ImmutableFieldError",
@@ -27,6 +29,7 @@ __all__ = [
     "MirrorOutcome",
     "MirrorRefusedError",
     "Mirrored",
+    "NewerPayloadError",
     "Status",
     "StoredRowError",
     "get_invite",

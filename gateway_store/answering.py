@@ -1,6 +1,7 @@
 """Applying requests to the gateway's store, all in one transaction, and saying to each what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -8,30 +9,62 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.mirror import mirror_and_commit
-from gateway_store.wire import Request, error_reply, refusal_reply, result_reply
+from gateway_store.probe import StoreReadOnlyError, probe_store
+from gateway_store.wire import Probe, Request, error_reply, probe_reply, refusal_reply, result_reply
 from outbox.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 
-def answers(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
-    """A reply a request. Each is durable before its reply is sent; an unknown outcome is reported as an error."""
-    if not requests:
-        return []
+
+class _UnusableError(Exception):
+    """The store cannot work now; the message is what clients are told."""
+
+
+def answers(engine: Engine, asked: Sequence[Request | Probe]) -> list[bytes]:
+    """A reply each, in order. What is mirrored is durable before its reply is sent; an unknown outcome is reported as
+    an error."""
+    requests = [one for one in asked if isinstance(one, Request)]
+    probes = [one for one in asked if isinstance(one, Probe)]
     try:
-        results = once_more_if_cut_off(
-            lambda: mirror_and_commit(engine, [request.invite for request in requests], first_created_at_wins=True)
-        )
-    except (DBAPIError, DatabaseMissingError) as error:
-        kind = "SQLiteError" if engine.dialect.name == "sqlite" else "DatabaseError"
-        reason = f"{kind}: {reason_of(error)}"
-        log.warning("store_unusable", reason=reason, requests=len(requests))
-        return [error_reply(request.id, reason) for request in requests]
+        replies = iter(_mirrored(engine, requests) if requests else [])
+    except _UnusableError as error:
+        # To the probes as well: asking again would keep everybody waiting for the lock twice as long.
+        return _all_refused(asked, error)
+    probed = iter(_probed(engine, probes) if probes else [])
+    return [next(replies if isinstance(one, Request) else probed) for one in asked]
+
+
+def _probed(engine: Engine, probes: Sequence[Probe]) -> list[bytes]:
+    try:
+        facts = _unless_unusable(engine, lambda: probe_store(engine))
+    except _UnusableError as error:
+        return _all_refused(probes, error)
+    return [probe_reply(probe.id, facts) for probe in probes]
+
+
+def _all_refused(asked: Sequence[Request | Probe], error: _UnusableError) -> list[bytes]:
+    log.warning("store_unusable", reason=str(error), requests=len(asked))
+    return [error_reply(one.id, str(error)) for one in asked]
+
+
+def _mirrored(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
+    invites = [request.invite for request in requests]
+    results = _unless_unusable(engine, lambda: mirror_and_commit(engine, invites, first_created_at_wins=True))
     return [
         refusal_reply(request.id, result)
         if isinstance(result, MirrorRefusedError)
         else result_reply(request.id, request.invite.id)
         for request, result in zip(requests, results, strict=True)
     ]
+
+
+def _unless_unusable(engine: Engine, work: Callable[[], T]) -> T:
+    try:
+        return once_more_if_cut_off(work)
+    except (DBAPIError, DatabaseMissingError, StoreReadOnlyError) as error:
+        kind = "SQLiteError" if engine.dialect.name == "sqlite" else "DatabaseError"
+        raise _UnusableError(f"{kind}: {reason_of(error)}") from error

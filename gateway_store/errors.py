@@ -5,11 +5,12 @@ from typing import Any
 
 
 class MirrorRefusedError(Exception):
-    """The root of all refusals; unless it is `ContactMissingError`, the same invite will be refused again."""
+    """The root of all refusals. The same invite will be refused again, unless it is a `ContactMissingError`, or a
+    `NewerPayloadError` and the gateway was upgraded."""
 
 
 class ContactMissingError(MirrorRefusedError):
-    """The invite's contact is not at the gateway yet; the only refusal that time can heal."""
+    """The invite's contact is not at the gateway yet; the only refusal that time alone can heal."""
 
     def __init__(self, invite_id: str, contact_id: str) -> None:
         super().__init__(
@@ -25,6 +26,20 @@ class InvalidPayloadError(MirrorRefusedError):
         self.issues = list(issues)
         words = "; ".join(f"{'.'.join(map(str, issue['path'])) or 'payload'}: {issue['message']}" for issue in issues)
         super().__init__(f"invalid invite: {words}")
+
+
+class NewerPayloadError(MirrorRefusedError):
+    """The payload is of a version later than this gateway reads; nothing of it was judged or written.
+
+    The gateway is what has to change, not the message: it waits for the upgrade, and is never dead.
+    """
+
+    def __init__(self, schema_version: int, reads: int) -> None:
+        self.schema_version = schema_version
+        self.reads = reads
+        super().__init__(
+            f"newer than this gateway: schema version {schema_version}, this gateway reads {reads}; upgrade the gateway"
+        )
 
 
 class ImmutableFieldError(MirrorRefusedError):

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from gateway_store.errors import InvalidPayloadError
+from gateway_store.errors import InvalidPayloadError, NewerPayloadError
 from gateway_store.invite import Invite, values_of
 
 LARGEST_INTEGER = 2**53 - 1
-
+SCHEMA_VERSION = 1
+"""The newest version of the payload that is understood here."""
 
 # A NUL cannot be stored by PostgreSQL; a lone surrogate is no text, and pydantic's own check for str refuses it.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
@@ -19,6 +20,7 @@ Id = Annotated[Text, Field(min_length=1)]
 Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 MaxUses = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 UseCount = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+SchemaVersion = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 
 
 class InvitePayload(BaseModel):
@@ -52,13 +54,19 @@ class InvitePayload(BaseModel):
     contact_id: Id
     created_at: Integer
     updated_at: Integer
+    schema_version: SchemaVersion | None = None
+    """Absent or null: 1."""
 
     def invite(self) -> Invite:
         return Invite._make(values_of(self))
 
 
 def check_params(params: object) -> InvitePayload:
-    """The params of a request, JSON already read: camelCase only, as the real gateway has it."""
+    """The params of a request, JSON already read: camelCase only, as the real gateway has it.
+
+    Raises `NewerPayloadError` or `InvalidPayloadError`.
+    """
+    _refuse_newer(params, "schemaVersion")
     try:
         return InvitePayload.model_validate(params)
     except ValidationError as error:
@@ -68,16 +76,27 @@ def check_params(params: object) -> InvitePayload:
 def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
     """The invite in JSON text, in a model, or in a dict, whose keys may also be the columns' names.
 
-    Raises `InvalidPayloadError` where it is none.
+    Raises `NewerPayloadError` where it is of a later version, and `InvalidPayloadError` where it is none.
     """
+    if isinstance(payload, InvitePayload):
+        _refuse_newer({"schemaVersion": payload.schema_version}, "schemaVersion")
+        return payload.invite()
+    if isinstance(payload, str):
+        return _plainly(payload) or check_params(_loads(payload)).invite()
+    given = _with_integers(payload)
+    _refuse_newer(given, "schemaVersion", "schema_version")
     try:
-        if isinstance(payload, InvitePayload):
-            return payload.invite()
-        if isinstance(payload, str):
-            return _plainly(payload) or InvitePayload.model_validate(_loads(payload)).invite()
-        return InvitePayload.model_validate(_with_integers(payload), by_alias=True, by_name=True).invite()
+        return InvitePayload.model_validate(given, by_alias=True, by_name=True).invite()
     except ValidationError as error:
         raise InvalidPayloadError(_issues(error)) from None
+
+
+def _refuse_newer(given: object, *names: str) -> None:
+    """Before anything else is judged: what a later version means by its fields is not known here, so a status or a
+    type that looks wrong may be right, and a field passed over as unknown may be what matters."""
+    for version in (given.get(name) for name in names) if isinstance(given, Mapping) else ():
+        if type(version) is int and SCHEMA_VERSION < version <= LARGEST_INTEGER:
+            raise NewerPayloadError(version, SCHEMA_VERSION)
 
 
 def _plainly(payload: str) -> Invite | None:
@@ -89,7 +108,9 @@ def _plainly(payload: str) -> Invite | None:
         found = InvitePayload.model_validate_json(payload)
     except ValidationError:
         return None
-    return found.invite() if payload.count(":") == len(found.model_fields_set) else None
+    if found.schema_version not in (SCHEMA_VERSION, None) or payload.count(":") != len(found.model_fields_set):
+        return None
+    return found.invite()
 
 
 def _loads(payload: str) -> Any:

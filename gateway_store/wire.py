@@ -1,14 +1,23 @@
 """The protocol of the gateway's socket: one JSON object a line in, one out. Pure; facts recorded from the real one."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic.alias_generators import to_camel
 
-from gateway_store.errors import ContactMissingError, ImmutableFieldError, InvalidPayloadError, MirrorRefusedError
+from gateway_store.errors import (
+    ContactMissingError,
+    ImmutableFieldError,
+    InvalidPayloadError,
+    MirrorRefusedError,
+    NewerPayloadError,
+)
 from gateway_store.payload import InvitePayload, check_params, json_number, refuse_constant
 
 METHOD = "mirror_invite_create"
+PROBE_METHOD = "relay_probe"
+"""Ours alone: to the real gateway it is an unknown method, which shows that it answers and no more."""
 UNKNOWN_ID = "unknown"
 INVALID_JSON = "Invalid JSON"
 MISSING_FIELD = "Missing 'id' or 'method' field"
@@ -18,6 +27,8 @@ NEWER_PAYLOAD = "Newer payload: "
 # An id in it may be of any length.
 MAX_ERROR = 2_000
 FOREIGN_KEY = "FOREIGN KEY constraint failed"
+# In one line.
+MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +39,20 @@ class Request:
     invite: InvitePayload
 
 
-def read_request(line: bytes) -> Request | bytes | None:
-    """What a line asks for: a request, or the reply that refuses it, or None for a blank line."""
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A relay that asks whether invites are taken, and which payloads are understood."""
+
+    id: object
+
+
+def read_request(line: bytes) -> Request | Probe | bytes | None:
+    """What a line asks for, or the reply that refuses it, or None for a blank line."""
     line = line.strip()
     if not line:
         return None
+    if has_too_many_values(line):
+        return error_reply(UNKNOWN_ID, INVALID_JSON)
     try:
         found = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
@@ -41,16 +61,22 @@ def read_request(line: bytes) -> Request | bytes | None:
     id_, method = request.get("id"), request.get("method")
     if not (_is_truthy(id_) and _is_truthy(method)):
         return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
+    if method == PROBE_METHOD:
+        return Probe(id_)
     if method != METHOD:
         return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else _json(method)))
     try:
         return Request(id_, check_params(request.get("params")))
-    except InvalidPayloadError as error:
+    except MirrorRefusedError as error:
         return refusal_reply(id_, error)
 
 
 def result_reply(id_: object, invite_id: str) -> bytes:
     return _line(id_, "result", {"id": invite_id})
+
+
+def probe_reply(id_: object, facts: Mapping[str, object]) -> bytes:
+    return _line(id_, "result", facts)
 
 
 def error_reply(id_: object, error: str) -> bytes:
@@ -68,6 +94,10 @@ def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
             ]
         case ContactMissingError():
             return error_reply(id_, str(refusal)[:MAX_ERROR])
+        case NewerPayloadError():
+            # Not among the invalid params, on which every client gives the invite up.
+            words = f"schema version {refusal.schema_version}, this gateway reads {refusal.reads}"
+            return error_reply(id_, NEWER_PAYLOAD + words)
         case _:
             issues = [{"path": [], "code": "refused", "message": str(refusal)}]
     return error_reply(id_, INVALID_PARAMS + json.dumps(issues))
@@ -94,6 +124,25 @@ def _is_truthy(value: object) -> bool:
 def _number(digits: str) -> int | float:
     """Far beyond what an integer may be, JSON numbers are read as JavaScript does, so that no length costs time."""
     return int(digits) if len(digits) < 20 else float(digits)
+
+
+def has_too_many_values(line: bytes) -> bool:
+    """Whether reading the line would take far more memory, and time, than its bytes.
+
+    Read, each value is an object of 50 to 250 bytes, however short its text: 4 MiB of ``[],`` take 90 MiB. An honest
+    request has a few dozen, of any length, so it is their number that is bounded, before any of them is made.
+    """
+    if len(line) <= MOST_VALUES or _structure(line) <= MOST_VALUES:
+        return False
+    # Long texts may be full of commas, so only what stands between the strings counts: without escapes, every other
+    # part. Up to the first error, where the decoder stops as well, this cuts as the decoder does.
+    bare = line.replace(rb"\\", b"").replace(rb'\"', b"")
+    return bare.count(b'"') > 2 * MOST_VALUES or sum(map(_structure, bare.split(b'"')[::2])) > MOST_VALUES
+
+
+def _structure(text: bytes) -> int:
+    """No less than the number of values in it, less one."""
+    return sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
 # Made once: with any option, json.loads and json.dumps make theirs anew at each call.

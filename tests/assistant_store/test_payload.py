@@ -1,4 +1,4 @@
-"""A message's payload is exactly the row after the change, in camelCase and ASCII."""
+"""A message's payload is exactly the row after the change, in camelCase and ASCII, and the version of that form."""
 
 import json
 
@@ -34,7 +34,7 @@ CAMEL = {
 
 def stored_in_camel_case(stores: Stores) -> dict[str, object]:
     (row,) = rows(stores.source, "SELECT * FROM assistant_ingress_invites")
-    return {CAMEL[name]: value for name, value in row.items()}
+    return {CAMEL[name]: value for name, value in row.items()} | {"schemaVersion": 1}
 
 
 @pytest.mark.parametrize("given", [{}, VOICE, {"note": 'für 😀 " \\ \u2028', "max_uses": 2, "friend_name": ""}])
@@ -43,7 +43,7 @@ def test_a_new_invites_payload_is_its_row(stores: Stores, given: dict[str, objec
 
     (message,) = stores.messages()
     assert json.loads(message["payload"]) == stored_in_camel_case(stores)
-    assert len(stored_in_camel_case(stores)) == 21
+    assert len(stored_in_camel_case(stores)) == 22
 
 
 def test_each_change_carries_the_row_as_it_is_then(stores: Stores) -> None:

@@ -213,3 +213,37 @@ def test_an_unknown_contact_is_a_broken_foreign_key(shared: Served) -> None:
     found = answer(shared, line("fk", given=params(id="orphan", contactId="nobody")))
     assert (found["id"], "FOREIGN KEY constraint failed" in found["error"]) == ("fk", True)
     assert shared.stores.mirrored("orphan") is None
+
+
+@pytest.mark.parametrize("other", [{}, {"grade": "gold"}, {"status": "suspended"}, {"maxUses": "unlimited"}, {"id": 7}])
+@pytest.mark.parametrize("version", [2, 2.0, 17])
+def test_a_newer_payload_is_no_invalid_one_and_says_which_version_is_read(
+    shared: Served, version: float, other: dict[str, Any]
+) -> None:
+    found = answer(shared, line(given=params(id="newer") | other | {"schemaVersion": version}))
+    words = f"Newer payload: schema version {int(version)}, this gateway reads 1"
+    assert found == {"id": "1", "error": words}
+    assert shared.stores.mirrored("newer") is None
+
+
+@pytest.mark.parametrize("version", [1, 1.0, None])
+def test_a_payload_of_this_version_is_mirrored(shared: Served, version: float | None) -> None:
+    given = params(id=f"version-{version}", schemaVersion=version)
+    assert answer(shared, line(given=given)) == {"id": "1", "result": {"id": given["id"]}}
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, "1", True, [], 2**53])
+def test_what_is_no_version_is_refused_by_name(shared: Served, version: object) -> None:
+    assert refused_paths(answer(shared, line(given=params(schemaVersion=version)))) == [["schemaVersion"]]
+
+
+@pytest.mark.parametrize("id_", ["probe", 7, {"a": 1}], ids=repr)
+@pytest.mark.parametrize("given", [None, {}, {"anything": 1}], ids=repr)
+def test_a_probe_is_told_which_payloads_are_read(shared: Served, id_: object, given: object) -> None:
+    data = json.dumps({"id": id_, "method": "relay_probe", "params": given}).encode()
+    assert answer(shared, data) == {"id": id_, "result": {"schemaVersion": 1}}
+
+
+@pytest.mark.parametrize("method", ["relay_probe ", "Relay_probe", ["relay_probe"]], ids=repr)
+def test_what_is_nearly_a_probe_is_an_unknown_method(shared: Served, method: object) -> None:
+    assert answer(shared, line("1", method))["error"].startswith("Unknown method: ")
