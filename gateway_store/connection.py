@@ -26,6 +26,8 @@ class Connection:
     at_end: bool = False
     """The client sends no more; what it asked is still answered."""
     broken: bool = False
+    watched: int = 0
+    """The events that the server's loop waits for."""
     last_read: float = 0.0
     """Monotonic seconds at which something arrived."""
 
@@ -86,6 +88,11 @@ class Connection:
     @property
     def wants_read(self) -> bool:
         return not self.at_end and not self.lines and len(self.unsent) < MAX_UNSENT
+
+    def is_idle(self, now: float, stalled_seconds: float) -> bool:
+        """Whether no answer is owed that its client is there to fetch."""
+        is_stalled = self.unsent_since is not None and now - self.unsent_since > stalled_seconds
+        return not self.lines and (is_stalled or not self.unsent)
 
     @property
     def held(self) -> int:

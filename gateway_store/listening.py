@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MAX_PATH_BYTES = 107
-BACKLOG = 512
+# As long as the kernel lets it be: beyond it, a client that waits at all waits in no order.
+BACKLOG = 4096
 
 
 class ListenError(Exception):

@@ -13,37 +13,21 @@ import structlog
 from sqlalchemy import Engine
 
 from gateway_store.answering import answers
-from gateway_store.connection import MAX_LINE, Connection
-from gateway_store.listening import BACKLOG, ListenError, SocketFile, peer_uid
-from gateway_store.wire import Request, read_request
+from gateway_store.connection import Connection
+from gateway_store.door import Door
+from gateway_store.limits import Limits
+from gateway_store.listening import ListenError, SocketFile, peer_uid
+from gateway_store.places import Places
+from gateway_store.wire import Probe, Request, read_request
 
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
 MAX_LINES_A_TURN = 128
-# Read, JSON can take twenty times its bytes, so that no turn reads much more than the longest line.
-MAX_BATCH_BYTES = MAX_LINE
+# Read, many short lines can take thirty times their bytes; a long one cannot, see `has_too_many_values`.
+MAX_BATCH_BYTES = 2**20
 LOOK_AROUND_SECONDS = 0.5
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a server bears from its clients, and how long it takes to end."""
-
-    connections: int = 256
-    held: int = 64 * 2**20
-    """Bytes kept for all connections together; beyond them the one that holds most is dropped."""
-    line_seconds: float = 5.0
-    """For an unfinished line, from its first byte."""
-    send_seconds: float = 30.0
-    """For a client to fetch some of its answers."""
-    idle_seconds: float = 5.0
-    """After which a connection that asks nothing gives way, when all are taken."""
-    last_answers_seconds: float = 10.0
-    """For what was read before the stop: with the store locked, every batch that is left waits for it."""
-    last_words_seconds: float = 2.0
-    """For all clients to fetch what is left."""
 
 
 @dataclass(slots=True)
@@ -54,12 +38,17 @@ class Server:
     file: SocketFile
     limits: Limits = field(default_factory=Limits)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    _connections: set[Connection] = field(default_factory=set)
+    _connections: Places = field(init=False)
+    _door: Door = field(init=False)
     _asking: deque[Connection] = field(default_factory=deque)
     _bell: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     _refused: Counter[str] = field(default_factory=Counter)
     """How many since the last look around, by reason."""
     _stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._connections = Places(self.limits.connections, self._turn_away)
+        self._door = Door(self.limits.connections, self._refused)
 
     def stop(self) -> None:
         """Safe in a signal handler and from other threads."""
@@ -70,6 +59,7 @@ class Server:
     def serve(self) -> None:
         self._selector.register(self._bell[0], selectors.EVENT_READ)
         self._selector.register(self.file.socket, selectors.EVENT_READ)
+        self._selector.register(self._door, selectors.EVENT_READ)
         look_around_at = 0.0
         try:
             while not self._stopping:
@@ -81,57 +71,41 @@ class Server:
             self._say_goodbye()
 
     def _take_turn(self, timeout: float) -> None:
-        for key, events in self._selector.select(timeout):
-            if key.fileobj is self.file.socket:
-                self._accept()
-            elif isinstance(key.data, Connection):
+        ready = self._selector.select(timeout)
+        # First those who are in: of them some have hung up, and free their places for those at the door.
+        for key, events in ready:
+            if isinstance(key.data, Connection):
                 self._attend(key.data, events)
+        if self._door.has_callers or any(key.fileobj in (self.file.socket, self._door) for key, _ in ready):
+            self._let_in()
         self._shed()
         self._answer()
 
-    def _accept(self) -> None:
-        """Those who wait, but no endless row of them."""
-        for _ in range(BACKLOG):
-            try:
-                client, _ = self.file.socket.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                # No file descriptor is left, for instance; one that is given back lets the next one in.
-                self._refused[error.strerror or "cannot be accepted"] += 1
-                self._drop_idlest()
-                return
+    def _let_in(self) -> None:
+        for client in self._door.callers(self.file.socket):
             self._admit(client)
+            if len(self._asking) >= self.limits.connections:
+                # Nobody could give way; the others may have their turn once these have their answers.
+                return
 
     def _admit(self, client: socket.socket) -> None:
         if peer_uid(client) not in (os.geteuid(), 0):
             self._refused["foreign user"] += 1
             client.close()
             return
-        if len(self._connections) >= self.limits.connections and not self._drop_idlest():
-            self._refused[f"{self.limits.connections} connections are open, and none of them idle"] += 1
-            client.close()
-            return
-        client.setblocking(False)
-        connection = Connection(client, last_read=time.monotonic())
-        self._connections.add(connection)
-        self._selector.register(client, selectors.EVENT_READ, connection)
-
-    def _drop_idlest(self) -> bool:
-        """Makes room where a client only keeps its connection; it will come again when it has something to ask."""
-        since = time.monotonic() - self.limits.idle_seconds
-        idle = [one for one in self._connections if not one.held and one.last_read < since]
-        if not idle:
-            return False
-        self._drop(min(idle, key=lambda one: one.last_read))
-        return True
+        self._attend(Connection(client), selectors.EVENT_READ)
 
     def _attend(self, connection: Connection, events: int) -> None:
+        if connection.broken:
+            # It gave way to one that was attended to before it.
+            return
         now = time.monotonic()
         if events & selectors.EVENT_WRITE:
             connection.write(now)
         if events & selectors.EVENT_READ:
             connection.read(now)
+            if not connection.is_done and not self._connections.keep(connection, self.limits.idle_seconds):
+                return
             if connection.lines:
                 self._asking.append(connection)
         self._settle(connection)
@@ -139,7 +113,7 @@ class Server:
     def _answer(self) -> None:
         """Answers one batch of what waits, each client's requests in order, those refused alone."""
         turn = [(connection, read_request(line)) for connection, line in self._next_lines()]
-        requests = [request for _, request in turn if isinstance(request, Request)]
+        requests = [request for _, request in turn if isinstance(request, Request | Probe)]
         replies = iter(answers(self.engine, requests))
         asked = dict.fromkeys(connection for connection, _ in turn)
         for connection, request in turn:
@@ -167,27 +141,35 @@ class Server:
             self._drop(connection)
             return
         events = selectors.EVENT_READ * connection.wants_read | selectors.EVENT_WRITE * bool(connection.unsent)
-        registered = connection.socket in self._selector.get_map()
-        if not events and registered:
+        if events == connection.watched:
+            return
+        if not events:
             self._selector.unregister(connection.socket)
-        elif events and registered:
+        elif connection.watched:
             self._selector.modify(connection.socket, events, connection)
-        elif events:
+        else:
             self._selector.register(connection.socket, events, connection)
+        connection.watched = events
 
     def _drop(self, connection: Connection) -> None:
-        if connection.socket in self._selector.get_map():
+        if connection.watched:
             self._selector.unregister(connection.socket)
+        connection.watched = 0
         connection.lines.clear()
+        connection.broken = True
         connection.socket.close()
-        self._connections.discard(connection)
+        self._connections.forget(connection)
+
+    def _turn_away(self, connection: Connection, reason: str) -> None:
+        self._refused[reason] += 1
+        self._drop(connection)
 
     def _look_around(self) -> None:
         now = time.monotonic()
         for reason, count in self._refused.items():
             log.warning("connections_refused", reason=reason, count=count)
         self._refused.clear()
-        for connection in list(self._connections):
+        for connection in self._connections:
             if connection.unfinished and not connection.wants_read:
                 # The rest of its line may have come long ago; it is the server that does not look.
                 connection.unfinished_since = now
@@ -196,6 +178,8 @@ class Server:
             ):
                 log.warning("connection_dropped", reason="it stalled")
                 self._drop(connection)
+        if self._connections.are_taken:
+            self._door.close_older_than(now - self.limits.silent_seconds)
         self._rebind_if_gone()
 
     def _shed(self) -> None:
@@ -218,6 +202,7 @@ class Server:
 
     def _say_goodbye(self) -> None:
         self.file.close()
+        self._door.close()
         deadline = time.monotonic() + self.limits.last_answers_seconds
         while self._asking and time.monotonic() < deadline:
             self._answer()
@@ -237,7 +222,7 @@ class Server:
                     if key.data.broken or not key.data.unsent:
                         selector.unregister(key.fileobj)
                         self._drop(key.data)
-        for connection in list(self._connections):
+        for connection in self._connections:
             self._drop(connection)
 
 

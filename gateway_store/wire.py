@@ -136,7 +136,7 @@ def has_too_many_values(line: bytes) -> bool:
         return False
     # Long texts may be full of commas, so only what stands between the strings counts: without escapes, every other
     # part. Up to the first error, where the decoder stops as well, this cuts as the decoder does.
-    bare = line.replace(rb"\\", b"").replace(rb'\"', b"")
+    bare = line.replace(rb"\\", b"").replace(rb"\"", b"")
     return bare.count(b'"') > 2 * MOST_VALUES or sum(map(_structure, bare.split(b'"')[::2])) > MOST_VALUES
 
 

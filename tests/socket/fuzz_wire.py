@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["gateway_store", "json"]):
     from gateway_store.connection import Connection
-    from gateway_store.wire import Request, error_reply, read_request, result_reply
+    from gateway_store.wire import Probe, Request, error_reply, probe_reply, read_request, result_reply
 
 
 def one_input(data: bytes) -> None:
@@ -51,7 +51,9 @@ def check(line: bytes) -> None:
             raise AssertionError(f"{line!r} is answered with {reply!r}")
 
 
-def both_answers(request: Request) -> list[bytes]:
+def both_answers(request: Request | Probe) -> list[bytes]:
+    if isinstance(request, Probe):
+        return [probe_reply(request.id, {"schemaVersion": 1})]
     request.invite.invite()
     return [result_reply(request.id, request.invite.id), error_reply(request.id, "SQLiteError: database is locked")]
 

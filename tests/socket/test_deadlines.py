@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from gateway_store.limits import Limits
 from gateway_store.listening import SocketFile
-from gateway_store.server import MAX_BATCH, Limits, Server
+from gateway_store.server import MAX_BATCH, Server
 from outbox import open_engine, writing
 from tests.conftest import Stores
 from tests.socket.clients import answers, connect, line, params, path, send_all_that_is_taken
