@@ -139,7 +139,7 @@ def status(run: Run) -> None:
     found = read_status(open_source(run.settings), gateway)
     shown = found.as_dict()
     if not run.printer.as_json:
-        shown["relays"] = "\n".join(f"{one.id}, since {in_iso_8601(one.started_at)}" for one in found.relays) or None
+        shown["relays"] = [f"{one.id}, since {in_iso_8601(one.started_at)}" for one in found.relays] or None
         del shown["warnings"]
     run.printer.record(shown, "Outbox")
     for warning in found.warnings:
@@ -193,7 +193,12 @@ def replay(
         return
     with run.printer.bar("enqueued") as bar:
         done = enqueue_selected(
-            source, selection, lambda so_far: bar.at(so_far.enqueued, so_far.selected), limit=limit, rate=rate
+            source,
+            selection,
+            lambda so_far: bar.at(so_far.enqueued, so_far.selected),
+            on_odd=run.printer.warn,
+            limit=limit,
+            rate=rate,
         )
     if not no_wait and done.enqueued:
         with run.printer.bar("delivered", done.enqueued) as bar:
@@ -206,8 +211,12 @@ def _report_replay(run: Run, done: Replayed, waited: bool) -> None:
     if waited:
         shown |= {"repaired": done.repaired, "unrepaired": done.unrepaired}
     run.printer.record(shown, "Replay")
+    problems = [
+        (done.refused, "messages were refused; see `relay dead list` and `relay status`"),
+        (done.odd, "rows cannot be enqueued; correct them by hand"),
+    ]
     if done.unrepaired:
-        raise UnrepairedError(f"{done.unrepaired} messages were refused; see `relay dead list` and `relay status`")
+        raise UnrepairedError("; ".join(f"{count} {problem}" for count, problem in problems if count))
 
 
 @main.command()

@@ -5,7 +5,7 @@ Imported by the assistant. Nothing here commits a session that it is given, and 
 
 from assistant_store.change import expire_invite, record_invite_use, revoke_invite
 from assistant_store.create import CreatedInvite, create_invite
-from assistant_store.errors import InvalidInviteError
+from assistant_store.errors import InvalidInviteError, StoredInviteError
 from assistant_store.invite import Invite, Status
 from assistant_store.migrate import upgrade
 from assistant_store.read import find_invite_by_token, get_invite, list_invites
@@ -15,6 +15,7 @@ __all__ = [
     "InvalidInviteError",
     "Invite",
     "Status",
+    "StoredInviteError",
     "create_invite",
     "expire_invite",
     "find_invite_by_token",

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, update
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import INVITES, Invite, Status, invite_of
+from assistant_store.invite import INVITES, Invite, Status, checked_row
 from assistant_store.mirror import enqueue_invites
 from assistant_store.request import refuse_unstorable
 from outbox.clock import now_ms
@@ -65,6 +65,6 @@ def _change_active(
         ).one_or_none()
         if row is None:
             return None
-        invite = invite_of(row)
+        invite = checked_row(row)
         enqueue_invites(session, connection, [invite])
     return invite

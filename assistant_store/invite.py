@@ -1,13 +1,17 @@
 """The invite as the daemon keeps it, and the JSON that copies it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
+
+from assistant_store.errors import StoredInviteError
+from outbox.driver import is_plain_text
+from outbox.pages import shown_id
 
 TABLE = "assistant_ingress_invites"
 SCHEMA_VERSION = 1
@@ -87,8 +91,28 @@ values_of: Callable[[object], tuple[Any, ...]] = attrgetter(*COLUMNS)
 """The row of an invite, in the order of `COLUMNS`."""
 
 
+_KINDS = tuple({int if name in INTEGERS else str} | ({type(None)} if name in NULLABLE else set()) for name in COLUMNS)
+
+
 def invite_of(row: Row[Any]) -> Invite:
     return Invite(*tuple(row))
+
+
+def checked_row(row: Sequence[Any]) -> Invite:
+    """The invite in a row that is to be mirrored; `StoredInviteError` where a column has a value of another kind.
+
+    A column of SQLite takes any, and who wrote it need not have used this library.
+    """
+    invite = Invite(*row)
+    odd = [name for name, value, kinds in zip(COLUMNS, row, _KINDS, strict=True) if type(value) not in kinds]
+    if not is_plain_text(invite.id):
+        odd.append(COLUMNS[0])
+    if odd:
+        raise StoredInviteError(
+            f"invite {shown_id(row[0])} has a value of the wrong kind in {', '.join(dict.fromkeys(odd))}; "
+            "correct that row by hand"
+        )
+    return invite
 
 
 def payload_of(invite: Invite) -> str:

@@ -1,17 +1,13 @@
 """Reading invites. Nothing here writes; a session on ``outbox.read_only(engine)`` then takes no write lock."""
 
-from collections.abc import Sequence
-
-from sqlalchemy import Connection, collate, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import COLUMNS, INVITES, Invite, invite_of
+from assistant_store.invite import INVITES, Invite, invite_of
 from assistant_store.secret import hash_secret
-from outbox.driver import plain_rows
+from outbox.pages import Pages
 
 _C = INVITES.c
-
-Values = tuple[str | int | None, ...]
 
 
 def get_invite(session: Session, invite_id: str) -> Invite | None:
@@ -39,14 +35,5 @@ def list_invites(
     return [invite_of(row) for row in session.execute(query.order_by(_C.created_at, _C.id).limit(limit))]
 
 
-def rows_by_id(connection: Connection, *, after: str, limit: int) -> Sequence[Values]:
-    """The next ``limit`` whole rows in the order of their ids' bytes, as plain tuples in the order of `COLUMNS`."""
-    # An adopted table of PostgreSQL may have ids of another collation, and both stores are read side by side.
-    id_ = _C.id if connection.dialect.name == "sqlite" else collate(_C.id, "C")
-    query = select(INVITES).where(id_ > after).order_by(id_).limit(limit)
-    return plain_rows(connection, query)
-
-
-def rows_of(connection: Connection, ids: Sequence[str]) -> dict[str, Values]:
-    rows = [tuple(row) for row in connection.execute(select(INVITES).where(_C.id.in_(ids)))]
-    return {str(row[COLUMNS.index("id")]): row for row in rows}
+PAGES = Pages(INVITES)
+"""Whole rows, in the order of `COLUMNS`, for comparing and for enqueueing them again."""

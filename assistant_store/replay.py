@@ -1,15 +1,18 @@
 """Enqueueing current rows again, to repair a mirror that drifted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import INVITES, invite_of
+from assistant_store.errors import StoredInviteError
+from assistant_store.invite import INVITES, Invite, checked_row
 from assistant_store.mirror import TOPIC, enqueue_invites
+from assistant_store.read import PAGES
 from outbox import Origin
 from outbox.enqueue import connection_to_write
+from outbox.pages import Place, Values, shown_id
 
 _C = INVITES.c
 
@@ -49,14 +52,47 @@ def count_selected(session: Session, selection: Selection) -> int:
     return connection.execute(select(func.count()).select_from(INVITES).where(*selection.conditions())).scalar_one()
 
 
-def replay_page(session: Session, selection: Selection, *, after: str, limit: int) -> list[str]:
-    """Enqueues the current state of the next ``limit`` selected rows, by id; returns their ids.
+@dataclass(frozen=True, slots=True)
+class Replayable:
+    """A page of selected rows: the ids enqueued, the rows of which no message can be made, and the next page's place.
+
+    ``odd`` pairs an id, as it can be shown, with what is wrong.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    odd: list[tuple[str, str]] = field(default_factory=list)
+    following: Place | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.ids) + len(self.odd)
+
+
+def replay_page(session: Session, selection: Selection, *, place: Place, limit: int) -> Replayable:
+    """Enqueues the current state of the next ``limit`` selected rows, by id, or of fewer where they are large.
 
     Rows are read and enqueued in one transaction, on the connection that writes. Should an older state slip in all the
     same, its version is lower and it gives way.
     """
     connection = connection_to_write(session, INVITES)
-    query = select(INVITES).where(*selection.conditions(), _C.id > after).order_by(_C.id).limit(limit)
-    invites = [invite_of(row) for row in connection.execute(query)]
+    found = PAGES.page(connection, place, limit, selection.conditions())
+    page = Replayable(following=found.following)
+    invites: list[Invite] = []
+    for row in found.rows:
+        try:
+            invites.append(checked_row(_with_readable_text(row)))
+        except StoredInviteError as error:
+            page.odd.append((shown_id(row[0]), str(error)))
     enqueue_invites(session, connection, invites, Origin.REPLAY)
-    return [invite.id for invite in invites]
+    page.ids.extend(invite.id for invite in invites)
+    return page
+
+
+def _with_readable_text(row: Values) -> Values:
+    """As every other reader has it: U+FFFD for what is no UTF-8, except in the id, which would be another's."""
+    return row[:1] + tuple(
+        value.encode(errors="surrogateescape").decode(errors="replace")
+        if isinstance(value, str) and not value.isascii()
+        else value
+        for value in row[1:]
+    )

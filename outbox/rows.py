@@ -6,7 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from outbox.driver import copy_rows, takes_copy
+from outbox.driver import copy_rows, is_plain_text, takes_copy
+
+# How JSON writes a NUL and a surrogate, be it a lone one or half a character.
+_MAY_BE_NO_TEXT = ("\\u0000", "\\ud")
 
 
 class Insert:
@@ -72,7 +75,7 @@ class ForKeys:
     """A query for the rows of which a column is among many keys: ``WHERE topic = {given} AND id {among}``.
 
     Other values, ``{given}``, stand before the keys. ``{lock}`` at its end locks the rows until the transaction ends;
-    SQLite has locked the whole database before.
+    SQLite has locked the whole database before. A key that JSON or the database cannot carry finds nothing.
     """
 
     def __init__(self, sql: str, lock: str = "FOR UPDATE") -> None:
@@ -84,10 +87,15 @@ class ForKeys:
 
     def run(self, connection: Connection, keys: Iterable[str] | Iterable[int], *given: str | int) -> Sequence[Row[Any]]:
         wanted: list[Any] = sorted(set(keys))
+        among = json.dumps(wanted)
+        if any(escaped in among for escaped in _MAY_BE_NO_TEXT):
+            # SQLite would end the key at its NUL and so find another's rows; PostgreSQL refuses the whole list.
+            wanted = [key for key in wanted if is_plain_text(key)]
+            among = json.dumps(wanted)
         if not wanted:
             return []
         if connection.dialect.name == "sqlite":
             sql = self._sqlite
         else:
             sql = self._numbers if isinstance(wanted[0], int) else self._texts
-        return connection.exec_driver_sql(sql, (*given, json.dumps(wanted))).all()
+        return connection.exec_driver_sql(sql, (*given, among)).all()

@@ -1,7 +1,7 @@
 """Comparing the stores: what differs, how, and whether a message still waits that will repair it."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,11 +9,13 @@ import structlog
 from sqlalchemy import Engine
 
 from outbox import reading, statements
+from outbox.driver import is_plain_text
+from outbox.pages import Value, Values, shown_id
 from relay.errors import InterruptedRelayError, UsageError
 from relay.open import open_mirror, reaching
 from relay.settings import Settings
-from relay.topics import INVITES, STATUS_RANK, Topic, Values
-from relay.walk import differing_ids
+from relay.topics import INVITES, STATUS_RANK, Topic
+from relay.walk import Pair, differing_rows
 
 log = structlog.get_logger()
 
@@ -34,7 +36,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row on which the stores disagree. ``waiting``: a message for it is still in the outbox."""
+    """One row on which the stores disagree. ``waiting``: a message for it is still in the outbox.
+
+    An ``id`` that is no plain text is shown as SQLite writes it, and is itself among the ``fields``.
+    """
 
     id: str
     kind: Kind
@@ -85,21 +90,23 @@ def compare(
         seen.gateway_rows += rows
         on_page()
 
-    for differing in differing_ids(source, mirror, topic, since=since, on_ours=count_ours, on_theirs=count_theirs):
-        yield from seen.count(_confirmed(source, mirror, differing, topic))
+    for differing in differing_rows(source, mirror, topic, since=since, on_ours=count_ours, on_theirs=count_theirs):
+        yield from seen.count(_confirmed(source, mirror, differing.ids, topic))
+        yield from seen.count(_odd(pair, topic) for pair in differing.odd)
 
 
 def compare_ids(
     source: Engine, mirror: Engine, ids: list[str], seen: Comparison, topic: Topic = INVITES
 ) -> Iterator[Difference]:
     """The differences among some rows only. Raises `UsageError` for an id that neither store knows."""
+    plain = list(filter(is_plain_text, ids))
     with reading(source) as connection:
-        ours = topic.source.by_id(connection, ids)
+        ours = topic.source.by_id(connection, plain)
     with reading(mirror) as connection:
-        theirs = topic.mirror.by_id(connection, ids)
+        theirs = topic.mirror.by_id(connection, plain)
     unknown = sorted(set(ids) - ours.keys() - theirs.keys())
     if unknown:
-        raise UsageError(f"neither store has an invite {', '.join(unknown)}")
+        raise UsageError(f"neither store has an invite {', '.join(map(shown_id, unknown))}")
     seen.assistant_rows, seen.gateway_rows = len(ours), len(theirs)
     return seen.count(_confirmed(source, mirror, ids, topic))
 
@@ -126,13 +133,15 @@ def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Co
 
 def _confirmed(source: Engine, mirror: Engine, ids: list[str], topic: Topic, again: int = 3) -> list[Difference]:
     """The differences among ``ids`` that are no mere effect of reading one store after the other."""
+    if not ids:
+        return []
     with reading(source) as connection:
         ours = topic.source.by_id(connection, ids)
         waiting = statements.unsettled_keys(connection, topic.name, ids)
     contact = topic.columns.index("contact_id")
     with reading(mirror) as connection:
         theirs = topic.mirror.by_id(connection, ids)
-        missing = {str(row[contact]) for id_, row in ours.items() if id_ not in theirs}
+        missing = {one for id_, row in ours.items() if id_ not in theirs and isinstance(one := row[contact], str)}
         contacts = topic.known_references(connection, missing)
     differing = [id_ for id_ in ids if ours.get(id_) != theirs.get(id_)]
     with reading(source) as connection:
@@ -154,19 +163,34 @@ def _fields(left: Values | None, right: Values | None, topic: Topic) -> tuple[st
     return tuple(name for name, ours, theirs in zip(topic.columns, left, right, strict=True) if ours != theirs)
 
 
-def _kind(left: Values | None, right: Values | None, contacts: set[str], topic: Topic) -> Kind:
+def _odd(pair: Pair, topic: Topic) -> Difference:
+    """A row whose id no other store can have, or that cannot even be looked up: read once, and named."""
+    left, right = pair
+    (id_, *_) = left or right or (None,)
+    fields = tuple(dict.fromkeys(("id", *_fields(left, right, topic))))
+    return Difference(shown_id(id_), _kind(left, right, set(), topic, Kind.MISSING), fields, waiting=False)
+
+
+def _kind(
+    left: Values | None, right: Values | None, contacts: set[str], topic: Topic, only_here: Kind = Kind.CONTACT_MISSING
+) -> Kind:
     if left is None:
         return Kind.EXTRA
-    ours: Mapping[str, str | int | None] = dict(zip(topic.columns, left, strict=True))
+    ours = dict(zip(topic.columns, left, strict=True))
     if right is None:
-        return Kind.MISSING if ours["contact_id"] in contacts else Kind.CONTACT_MISSING
-    theirs: Mapping[str, str | int | None] = dict(zip(topic.columns, right, strict=True))
-    if _rank(theirs["status"]) < _rank(ours["status"]) or int(theirs["use_count"] or 0) < int(ours["use_count"] or 0):
+        return Kind.MISSING if ours["contact_id"] in contacts else only_here
+    theirs = dict(zip(topic.columns, right, strict=True))
+    if _rank(theirs["status"]) < _rank(ours["status"]) or _is_less(theirs["use_count"], ours["use_count"]):
         return Kind.STATUS_BEHIND
-    if int(theirs["updated_at"] or 0) < int(ours["updated_at"] or 0):
+    if _is_less(theirs["updated_at"], ours["updated_at"]):
         return Kind.STALE
     return Kind.FIELDS_DIFFER
 
 
-def _rank(status: str | int | None) -> int:
-    return STATUS_RANK.get(str(status), -1)
+def _is_less(one: Value, other: Value) -> bool:
+    """False of what is no number: such a row is neither behind nor ahead, it is odd."""
+    return isinstance(one, int | float) and isinstance(other, int | float) and one < other
+
+
+def _rank(status: Value) -> int:
+    return STATUS_RANK.get(status, -1) if isinstance(status, str) else -1

@@ -1,6 +1,7 @@
 """What commands print: for people with rich, for machines one JSON document. Progress and warnings go to stderr."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,14 +38,14 @@ class Printer:
     def record(self, values: Mapping[str, Any], title: str) -> None:
         """One object: a two-column table, or a JSON object."""
         if self.as_json:
-            _write(json.dumps(values, default=str) + "\n")
+            _write(_as_json(values) + "\n")
             return
         table = Table(title=title, title_justify="left", show_header=False)
         table.add_column()
         table.add_column(overflow="fold")
         for name, value in values.items():
             # As Text: what comes from a database must not be read as markup.
-            table.add_row(name.replace("_", " "), Text(_printable(_in_words(value))))
+            table.add_row(name.replace("_", " "), Text(_in_words(value)))
         Console(highlight=False).print(table)
 
     def stream(self, name: str, items: Iterable[tuple[str, Mapping[str, Any]]], last: Mapping[str, Any]) -> None:
@@ -58,11 +59,9 @@ class Printer:
         if self.as_json:
             _write(f'{{"{name}": [')
         for number, (line, item) in enumerate(chain(first, coming)):
-            _write(
-                (", " if number else "") + json.dumps(item, default=str) if self.as_json else _printable(line) + "\n"
-            )
+            _write((", " if number else "") + _as_json(item) if self.as_json else printable(line) + "\n")
         if self.as_json:
-            rest = json.dumps(dict(last), default=str)[1:]
+            rest = _as_json(last)[1:]
             _write("]" + (", " if last else "") + rest + "\n")
         elif last:
             self.record(last, "Summary")
@@ -73,7 +72,7 @@ class Printer:
             self._errors.print(text, markup=False)
 
     def warn(self, text: str) -> None:
-        self._errors.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        self._errors.print(f"warning: {printable(text)}", style="yellow", markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, label: str, total: int | None = None) -> Iterator[Bar]:
@@ -84,13 +83,24 @@ class Printer:
 
 
 def _in_words(value: Any) -> str:
+    """A list has a line for each of its items; nothing else that a row holds may begin a new one."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items())
-    return "-" if value is None else str(value)
+    if isinstance(value, list):
+        return "\n".join(map(_in_words, value))
+    return "-" if value is None else printable(str(value))
 
 
-def _printable(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
+def _as_json(values: Mapping[str, Any]) -> str:
+    """What JSON has no word for, such as a blob or infinity, is said as text."""
+    try:
+        return json.dumps(dict(values), default=str, allow_nan=False)
+    except ValueError:
+        said = {
+            name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        return json.dumps(said, default=str, allow_nan=False)
 
 
 def _write(text: str) -> None:

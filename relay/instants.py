@@ -24,6 +24,9 @@ def parse_instant(text: str, now: int) -> int:
     return int(instant.timestamp() * 1000)
 
 
-def in_iso_8601(instant: int) -> str:
-    """Epoch ms as an operator reads it, to the second."""
-    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")
+def in_iso_8601(instant: object) -> str:
+    """Epoch ms as an operator reads it, to the second; what is beyond any date, or no number, as it stands."""
+    try:
+        return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")  # type: ignore[operator]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return f"{instant}, which is no date"

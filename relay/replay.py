@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from outbox import State, read_only, reading, statements
+from outbox.driver import is_plain_text
 from outbox.engine import let_others_write
 from outbox.leases import live_relays
+from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled
 from relay.errors import InterruptedRelayError, UnreachableError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
@@ -28,9 +30,13 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Replayed:
-    """How far a replay is. ``unsettled`` counts its messages by state, without those that are settled."""
+    """How far a replay is. ``unsettled`` counts its messages by state, without those that are settled.
+
+    ``odd`` counts the rows of which no message can be made.
+    """
 
     selected: int
+    odd: int = 0
     messages: SeqSet = field(default_factory=SeqSet)
     unsettled: Counter[str] = field(default_factory=Counter)
 
@@ -48,11 +54,17 @@ class Replayed:
         return self.unsettled[State.PENDING]
 
     @property
-    def unrepaired(self) -> int:
+    def refused(self) -> int:
         return self.unsettled[State.RETRYING] + self.unsettled[State.DEAD]
+
+    @property
+    def unrepaired(self) -> int:
+        return self.refused + self.odd
 
 
 Progress = Callable[[Replayed], None]
+Odd = Callable[[str], None]
+"""Told of a row that was passed over, in words."""
 
 
 def count_selected(source: Engine, selection: Selection, limit: int | None, topic: Topic = INVITES) -> int:
@@ -64,9 +76,10 @@ def count_selected(source: Engine, selection: Selection, limit: int | None, topi
 def refuse_unknown(source: Engine, ids: Sequence[str], topic: Topic = INVITES) -> None:
     """Raises `UsageError` for an id that the assistant's store does not have."""
     with reading(source) as connection:
-        unknown = sorted(set(ids) - topic.source.by_id(connection, ids).keys())
+        known = topic.source.by_id(connection, list(filter(is_plain_text, ids)))
+    unknown = sorted(set(ids) - known.keys())
     if unknown:
-        raise UsageError(f"the assistant's store has no invite {', '.join(unknown)}")
+        raise UsageError(f"the assistant's store has no invite {', '.join(map(shown_id, unknown))}")
 
 
 def enqueue_selected(
@@ -74,34 +87,37 @@ def enqueue_selected(
     selection: Selection,
     progress: Progress,
     *,
+    on_odd: Odd = lambda _: None,
     limit: int | None = None,
     rate: float | None = None,
     topic: Topic = INVITES,
 ) -> Replayed:
     """Enqueues the current state of each selected row as origin ``replay``, a page a transaction.
 
-    ``rate`` is in rows a second. Interrupted in between, the pages committed stay enqueued; running it again is
-    harmless.
+    A row of which no message can be made is passed over, counted and told to ``on_odd``. ``rate`` is in rows a second.
+    Interrupted in between, the pages committed stay enqueued; running it again is harmless.
     """
     done = Replayed(selected=count_selected(source, selection, limit, topic))
     page = PAGE if rate is None else max(1, min(PAGE, int(rate)))
-    after = ""
-    while limit is None or done.enqueued < limit:
+    place: Place | None = START
+    rows = 0
+    while place is not None and (limit is None or rows < limit):
         started = time.monotonic()
-        wanted = page if limit is None else min(page, limit - done.enqueued)
-        if rate is not None and done.enqueued:
+        wanted = page if limit is None else min(page, limit - rows)
+        if rate is not None and rows:
             threading.Event().wait(page / rate)
         with Session(source) as session, session.begin():
-            ids = topic.replay_page(session, selection, after=after, limit=wanted)
-            seqs = statements.replayed_just_now(session.connection(), topic.name, ids)
-        if ids:
-            done.messages.add(seqs)
-            done.unsettled[State.PENDING] += len(seqs)
-            after = ids[-1]
-            progress(done)
-        if len(ids) < wanted:
-            break
-        let_others_write(source, time.monotonic() - started)
+            found = topic.replay_page(session, selection, place=place, limit=wanted)
+            seqs = statements.replayed_just_now(session.connection(), topic.name, found.ids)
+        for _, problem in found.odd:
+            on_odd(problem)
+        done.messages.add(seqs)
+        done.unsettled[State.PENDING] += len(seqs)
+        done.odd += len(found.odd)
+        place, rows = found.following, rows + found.rows
+        progress(done)
+        if place is not None:
+            let_others_write(source, time.monotonic() - started)
     return done
 
 

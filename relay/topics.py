@@ -18,8 +18,9 @@ import gateway_store.invite
 import gateway_store.migrate
 import gateway_store.mirror
 import gateway_store.read
-from assistant_store.replay import Selection
+from assistant_store.replay import Replayable, Selection
 from outbox.fence import Prove
+from outbox.pages import Pages, Place
 
 __all__ = [
     "APPLIERS",
@@ -27,14 +28,11 @@ __all__ = [
     "STATUS_RANK",
     "TOPICS",
     "Selection",
-    "Side",
     "Topic",
-    "Values",
     "upgrade_mirror",
     "upgrade_source",
 ]
 
-Values = tuple[str | int | None, ...]
 Admit = Callable[[gateway_store.identity.StoreFacts], None]
 
 
@@ -46,20 +44,8 @@ class Apply(Protocol):
         """
 
 
-class Rows(Protocol):
-    def __call__(self, connection: Connection, *, after: str, limit: int) -> Sequence[Values]: ...
-
-
 class ReplayPage(Protocol):
-    def __call__(self, session: Session, selection: Selection, *, after: str, limit: int) -> list[str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """How one store's rows are read for comparing: whole, in the order of their ids, columns in `Topic.columns`."""
-
-    page: Rows
-    by_id: Callable[[Connection, Sequence[str]], dict[str, Values]]
+    def __call__(self, session: Session, selection: Selection, *, place: Place, limit: int) -> Replayable: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +55,8 @@ class Topic:
     name: str
     columns: tuple[str, ...]
     apply: Apply
-    source: Side
-    mirror: Side
+    source: Pages
+    mirror: Pages
     known_references: Callable[[Connection, Iterable[str]], set[str]]
     count: Callable[[Session, Selection], int]
     replay_page: ReplayPage
@@ -80,8 +66,8 @@ INVITES = Topic(
     name=assistant_store.mirror.TOPIC,
     columns=assistant_store.invite.COLUMNS,
     apply=gateway_store.mirror.mirror_and_commit,
-    source=Side(assistant_store.read.rows_by_id, assistant_store.read.rows_of),
-    mirror=Side(gateway_store.read.rows_by_id, gateway_store.read.rows_of),
+    source=assistant_store.read.PAGES,
+    mirror=gateway_store.read.PAGES,
     known_references=gateway_store.contacts.known_contacts,
     count=assistant_store.replay.count_selected,
     replay_page=assistant_store.replay.replay_page,

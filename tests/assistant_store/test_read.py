@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from assistant_store import find_invite_by_token, get_invite, list_invites
 from assistant_store.invite import COLUMNS
-from assistant_store.read import rows_by_id, rows_of
+from assistant_store.read import PAGES
 from outbox import open_engine, read_only, reading, writing
+from outbox.pages import START, Place
 from tests.assistant_store.test_create_rules import VOICE
 from tests.conftest import Stores, rows, write
 from tests.gateway_store.plans import plan_of
@@ -95,12 +96,13 @@ def test_whole_rows_are_paged_by_id(stores: Stores) -> None:
     whole = [tuple(row.values()) for row in rows(stores.source, query)]
 
     with reading(stores.source) as connection:
-        first = rows_by_id(connection, after="", limit=3)
-        rest = rows_by_id(connection, after=ids[2], limit=3)
-        some = rows_of(connection, [ids[4], "unknown", ids[0]])
+        first = PAGES.page(connection, START, 3)
+        rest = PAGES.page(connection, Place(ids[2]), 3)
+        some = PAGES.by_id(connection, [ids[4], "unknown", ids[0]])
 
-    assert [*first, *rest] == whole
-    assert (len(first), len(rest)) == (3, 2)
+    assert [*first.rows, *rest.rows] == whole
+    assert (len(first.rows), first.following) == (3, Place(ids[2]))
+    assert (len(rest.rows), rest.following) == (2, None)
     assert some == {ids[0]: whole[0], ids[4]: whole[4]}
 
 
@@ -108,8 +110,8 @@ def test_whole_rows_are_paged_by_id(stores: Stores) -> None:
 def test_rows_are_paged_by_the_bytes_of_ids_whatever_the_collation_of_an_adopted_table(stores: Stores) -> None:
     assert plan_of(stores.source, first_page)[1].startswith("->  Index Scan using assistant_ingress_invites_pkey")
     write(stores.source, 'ALTER TABLE assistant_ingress_invites ALTER COLUMN id TYPE TEXT COLLATE "pg_unicode_fast"')
-    assert 'Sort Key: id COLLATE "C"' in plan_of(stores.source, first_page)
+    assert 'Sort Key: ((id)::text) COLLATE "C"' in plan_of(stores.source, first_page)
 
 
 def first_page(connection: Connection) -> object:
-    return rows_by_id(connection, after="a", limit=3)
+    return PAGES.page(connection, Place("a"), 3)

@@ -11,6 +11,7 @@ from assistant_store import get_invite
 from assistant_store.invite import payload_of
 from assistant_store.replay import Selection, count_selected, replay_page
 from outbox import OutboxFullError, open_engine
+from outbox.pages import START, Place
 from tests.conftest import Stores, write
 
 HOUR = 3_600_000
@@ -28,9 +29,9 @@ def three(stores: Stores) -> list[str]:
     return ids
 
 
-def replay(stores: Stores, selection: Selection, after: str = "", limit: int = 100) -> list[str]:
+def replay(stores: Stores, selection: Selection, place: Place = START, limit: int = 100) -> list[str]:
     with Session(stores.source) as session, session.begin():
-        return replay_page(session, selection, after=after, limit=limit)
+        return replay_page(session, selection, place=place, limit=limit).ids
 
 
 def selected(stores: Stores, selection: Selection) -> list[str]:
@@ -91,8 +92,8 @@ def test_pages_follow_each_other_by_id_until_none_is_left(stores: Stores) -> Non
     ids = three(stores)
 
     first = replay(stores, Selection(), limit=2)
-    second = replay(stores, Selection(), after=first[-1], limit=2)
-    third = replay(stores, Selection(), after=second[-1], limit=2)
+    second = replay(stores, Selection(), place=Place(first[-1]), limit=2)
+    third = replay(stores, Selection(), place=Place(second[-1]), limit=2)
 
     assert [first, second, third] == [ids[:2], ids[2:], []]
 
@@ -129,7 +130,7 @@ def test_a_page_beyond_the_outboxs_limit_is_refused_as_a_whole(stores: Stores) -
     limited = open_engine(stores.source_url, max_unsettled=2)
 
     with pytest.raises(OutboxFullError), Session(limited) as session, session.begin():
-        replay_page(session, Selection(), after="", limit=3)
+        replay_page(session, Selection(), place=START, limit=3)
     limited.dispose()
 
     assert stores.messages("origin = 'replay'") == []

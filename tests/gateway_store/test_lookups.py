@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import Connection, Engine
 
-from gateway_store.read import rows_by_id, rows_of
+from gateway_store.read import PAGES
 from outbox import reading
+from outbox.pages import START, Place
 from tests.conftest import write
 from tests.gateway_store.catalogue import backend_of, connected
 from tests.gateway_store.examples import RECORDED, deliver, payload
@@ -50,11 +51,13 @@ def test_each_lookup_uses_its_index(url: str, shape: str) -> None:
 def test_pages_of_rows_follow_each_other_in_the_order_of_ids(mirror: Engine) -> None:
     for invite_id in ("c", "a", "B", "ä"):
         deliver(mirror, payload(id=invite_id))
-    pages, after = [], ""
+    pages: list[list[object]] = []
+    place: Place | None = START
     with reading(mirror) as connection:
-        while page := rows_by_id(connection, after=after, limit=3):
-            pages.append([row[0] for row in page])
-            after = pages[-1][-1]  # type: ignore[assignment]
+        while place is not None:
+            page = PAGES.page(connection, place, 3)
+            pages.append([row[0] for row in page.rows])
+            place = page.following
     assert pages == [["B", "a", "c"], ["ä"]]
 
 
@@ -62,14 +65,14 @@ def test_pages_of_rows_follow_each_other_in_the_order_of_ids(mirror: Engine) -> 
 def test_pages_follow_the_bytes_of_ids_whatever_the_collation_of_an_adopted_table(mirror: Engine) -> None:
     assert plan_of(mirror, first_page)[1] == "->  Index Scan using ingress_invites_pkey on ingress_invites"
     write(mirror, 'ALTER TABLE ingress_invites ALTER COLUMN id TYPE TEXT COLLATE "pg_unicode_fast"')
-    assert 'Sort Key: id COLLATE "C"' in plan_of(mirror, first_page)
+    assert 'Sort Key: ((id)::text) COLLATE "C"' in plan_of(mirror, first_page)
 
 
 def first_page(connection: Connection) -> object:
-    return rows_by_id(connection, after="a", limit=3)
+    return PAGES.page(connection, Place("a"), 3)
 
 
 def test_whole_rows_are_found_by_id_and_unknown_ids_are_absent(mirror: Engine) -> None:
     deliver(mirror, RECORDED)
     with reading(mirror) as connection:
-        assert rows_of(connection, ["rec-16197", "no-such"]) == {"rec-16197": tuple(RECORDED.values())}
+        assert PAGES.by_id(connection, ["rec-16197", "no-such"]) == {"rec-16197": tuple(RECORDED.values())}

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 import assistant_store
 from assistant_store.replay import Selection, replay_page
 from outbox import Origin
+from outbox.pages import START
 from tests.conftest import CONTACT, Stores, rows
 from tests.postgresql.waiting import go_on, in_list, stop, until
 from tests.system.processes import RelayProcess, relay, running_relay
@@ -28,7 +29,7 @@ def enqueued_late(stores: Stores, origin: Origin) -> Iterator[str]:
         if origin is Origin.LIVE:
             known = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite.id
         else:
-            replay_page(session, Selection(ids=[known]), after="", limit=1)
+            replay_page(session, Selection(ids=[known]), place=START, limit=1)
             stores.revoke(known)
         yield known
 
