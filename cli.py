@@ -81,7 +81,7 @@ def prints(command: Callable[..., None]) -> Callable[..., None]:
 
 
 pass_run = click.make_pass_decorator(Run)
-SEQ = click.IntRange(min=1, max=2**63 - 1)
+SEQ = click.IntRange(min=-(2**63), max=2**63 - 1)
 
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -270,7 +270,7 @@ def dead_list(run: Run) -> None:
     run.printer.stream("dead", items, {})
 
 
-@dead.command("show")
+@dead.command("show", context_settings={"ignore_unknown_options": True})
 @click.argument("seq", type=SEQ)
 @prints
 @pass_run
@@ -283,7 +283,7 @@ def dead_show(run: Run, seq: int) -> None:
     run.printer.record(row | {"payload": redact(str(row["payload"]))}, f"Message {seq}")
 
 
-@dead.command("retry")
+@dead.command("retry", context_settings={"ignore_unknown_options": True})
 @click.argument("seqs", type=SEQ, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead message.")
 @prints

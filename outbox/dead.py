@@ -1,7 +1,7 @@
 """Dead letters: given up on, kept, and made pending again by hand."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -9,20 +9,19 @@ from sqlalchemy import Connection, Engine
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.engine import let_others_write, reading, writing
+from outbox.message import HIGHEST_SEQ, LOWEST_SEQ
 
 _PAGE = 500
 
 
 def list_dead(engine: Engine) -> Iterator[dict[str, Any]]:
     """Every dead letter by ``seq``, without its payload; reads page by page and holds no transaction in between."""
-    after = 0
-    while True:
+    first: int | None = LOWEST_SEQ
+    while first is not None:
         with reading(engine) as connection:
-            page = statements.dead_messages(connection, after, _PAGE)
+            page = statements.dead_messages(connection, first, _PAGE)
         yield from (dict(row) for row in page)
-        if len(page) < _PAGE:
-            return
-        after = page[-1]["seq"]
+        first = _behind(page)
 
 
 def show_message(connection: Connection, seq: int) -> dict[str, Any] | None:
@@ -33,16 +32,25 @@ def show_message(connection: Connection, seq: int) -> dict[str, Any] | None:
 def retry_all_dead(engine: Engine) -> int:
     """Makes every dead letter pending again, in small transactions with pauses; returns how many."""
     total = 0
-    while True:
+    first: int | None = LOWEST_SEQ
+    while first is not None:
         started = time.monotonic()
         with writing(engine) as connection:
-            page = statements.dead_messages(connection, 0, _PAGE)
+            page = statements.dead_messages(connection, first, _PAGE)
             now = now_ms()
             for row in page:
-                total += statements.revive_dead(connection, row["topic"], row["key"], now)
-        if len(page) < _PAGE:
-            return total
-        let_others_write(engine, time.monotonic() - started)
+                total += statements.revive_dead(connection, row["seq"], now)
+        first = _behind(page)
+        if first is not None:
+            let_others_write(engine, time.monotonic() - started)
+    return total
+
+
+def _behind(page: Sequence[Mapping[str, Any]]) -> int | None:
+    """The lowest ``seq`` that the next page can have; None if there is none."""
+    if len(page) < _PAGE or page[-1]["seq"] == HIGHEST_SEQ:
+        return None
+    return int(page[-1]["seq"]) + 1
 
 
 def retry_dead(engine: Engine, seq: int) -> int:
@@ -51,7 +59,4 @@ def retry_dead(engine: Engine, seq: int) -> int:
     All of the key, because an older message stays unsettled or dead while a newer one is dead.
     """
     with writing(engine) as connection:
-        row = statements.message_by_seq(connection, seq)
-        if row is None or row["state"] != "dead":
-            return 0
-        return statements.revive_dead(connection, row["topic"], row["key"], now_ms())
+        return statements.revive_dead(connection, seq, now_ms())

@@ -1,11 +1,13 @@
 """Where the driver is used past SQLAlchemy, because that is several times faster; errors come out as SQLAlchemy's."""
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DBAPIError
 
 from outbox.postgresql import first_line
@@ -13,6 +15,7 @@ from outbox.postgresql import first_line
 T = TypeVar("T")
 
 FIRST_SQLITE_WITH_OCTET_LENGTH = (3, 43)
+_OCTET_LENGTH = re.compile(r"octet_length\(([a-z_.]+)\)")
 _LOSSLESS = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
@@ -64,6 +67,28 @@ def has_octet_length(connection: Connection) -> bool:
         return True
     version: tuple[int, ...] = connection.dialect.loaded_dbapi.sqlite_version_info
     return version >= FIRST_SQLITE_WITH_OCTET_LENGTH
+
+
+class Sized:
+    """A query that asks for sizes, ``octet_length(column)``, in the words of each database.
+
+    ``{among_shards}`` in it stands for the test whether a number is among ``:shards``.
+    """
+
+    def __init__(self, sql: str) -> None:
+        of_sqlite = sql.replace("{among_shards}", "IN (SELECT value FROM json_each(:shards))")
+        self._sqlite = text(of_sqlite)
+        # Before 3.43 it can tell the size of a text only by reading it, and its `length` of a text ends at a NUL.
+        self._old_sqlite = text(_OCTET_LENGTH.sub(r"length(CAST(\1 AS BLOB))", of_sqlite))
+        self._postgresql = text(sql.replace("{among_shards}", "= ANY(:shards)"))
+
+    def rows(self, connection: Connection, **given: Any) -> list[tuple[Any, ...]]:
+        """As `plain_rows` gives them."""
+        if connection.dialect.name != "sqlite":
+            return plain_rows(connection, self._postgresql, given)
+        if "shards" in given:
+            given["shards"] = json.dumps(given["shards"])
+        return plain_rows(connection, self._sqlite if has_octet_length(connection) else self._old_sqlite, given)
 
 
 def takes_copy(connection: Connection, table: str) -> bool:

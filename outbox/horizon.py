@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection
 
 from outbox import statements
-from outbox.message import Message, Origin
+from outbox.message import LOWEST_SEQ, Message, Origin
 
 MARK_EVERY_SECONDS = 0.1
 WHOLE_EVERY_SECONDS = 2.0
@@ -28,7 +28,7 @@ class Horizon:
     """
 
     def __init__(self) -> None:
-        self._begin = dict.fromkeys(Origin, 0)
+        self._begin = dict.fromkeys(Origin, LOWEST_SEQ)
         self._shards: frozenset[int] = frozenset()
         self._next_whole = 0.0
         self._next_mark = 0.0
@@ -43,25 +43,26 @@ class Horizon:
         shards: Iterable[int],
         limit: int,
         max_bytes: int,
-        but: Sequence[statements.NewerThan] = (),
+        but: Sequence[statements.Left] = (),
     ) -> statements.Found:
         """`statements.pending`, begun at the horizon."""
         wanted = frozenset(shards)
-        if connection.dialect.name == "sqlite" or but:
+        if connection.dialect.name == "sqlite" or any(isinstance(one, statements.NewerThan) for one in but):
             # What must wait lies in front of the horizon, and would be behind it when it may go.
             return statements.pending(connection, wanted, limit, max_bytes, but=but)
         started = time.monotonic()
         whole = wanted != self._shards or started >= self._next_whole
         if whole:
-            self._shards, self._begin = wanted, dict.fromkeys(Origin, 0)
+            self._shards, self._begin = wanted, dict.fromkeys(Origin, LOWEST_SEQ)
         found, any_retrying = statements.pending(
             connection,
             wanted,
             limit,
             max_bytes,
+            but=but,
             live_from=self._begin[Origin.LIVE],
             # One question is enough for both kinds until there is more than one to pass over.
-            replay_from=self._begin[Origin.REPLAY] if self._replays else 0,
+            replay_from=self._begin[Origin.REPLAY] if self._replays else LOWEST_SEQ,
         )
         self._replays = self._replays or any(one.origin == Origin.REPLAY for one in found)
         now = time.monotonic()
@@ -76,7 +77,7 @@ class Horizon:
         return statements.Found(found, any_retrying)
 
     def _advance(self, origin: Origin, found: list[Message], all_of_it: bool) -> None:
-        first = next((one.seq for one in found if one.origin == origin), math.inf if all_of_it else 0)
+        first = next((one.seq for one in found if one.origin == origin), math.inf if all_of_it else LOWEST_SEQ)
         self._begin[origin] = max(self._begin[origin], int(min(first, self._final + 1)))
 
     def _mark(self, connection: Connection) -> None:

@@ -5,6 +5,12 @@ from typing import NamedTuple
 from zlib import crc32
 
 SHARDS = 64
+# Every row of an invite that the library wrote fits; a gateway's socket takes no longer line.
+MAX_PAYLOAD_BYTES = 4 * 2**20
+LOWEST_SEQ, HIGHEST_SEQ = -(2**63), 2**63 - 1
+LARGEST_VERSION = 2**53 - 1
+NEVER_DELIVERED = "never delivered: "
+"""Begins the reason of a message that was refused without asking the gateway, because it is none of its key."""
 
 
 class State(StrEnum):
@@ -38,6 +44,8 @@ class Message(NamedTuple):
     last_error: str | None
     newer_dead_seq: int | None
     """A dead message of the same key with a higher version: delivering this one would mirror an outdated state."""
+    unreadable: str | None = None
+    """Why its payload was left in the database; it is then to be refused."""
 
     def __repr__(self) -> str:
         return f"Message(seq={self.seq}, topic={self.topic!r}, key={self.key!r}, version={self.version})"

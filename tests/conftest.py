@@ -80,7 +80,7 @@ def write(engine: Engine, statement: str, **values: Any) -> None:
 
 def message_of(row: dict[str, Any]) -> Message:
     """The message that a relay would read from a row of ``outbox_messages``."""
-    names = [name for name in Message._fields if name != "newer_dead_seq"]
+    names = [name for name in Message._fields if name not in ("newer_dead_seq", "unreadable")]
     return Message(**{name: row[name] for name in names}, newer_dead_seq=None)
 
 

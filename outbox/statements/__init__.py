@@ -15,7 +15,17 @@ from outbox.statements.change import (
     revive_dead,
     set_attempts,
 )
-from outbox.statements.due import Found, NewerThan, anything_due, one_unsettled, pending, retries_due, under_way
+from outbox.statements.due import (
+    Apart,
+    Found,
+    Left,
+    NewerThan,
+    anything_due,
+    one_unsettled,
+    pending,
+    retries_due,
+    under_way,
+)
 from outbox.statements.lease import (
     delete_leases,
     delete_relay,
@@ -43,8 +53,10 @@ from outbox.statements.route import DrainedInto, drained_into, identity, put_rou
 
 __all__ = [
     "CHANNEL",
+    "Apart",
     "DrainedInto",
     "Found",
+    "Left",
     "NewerThan",
     "anything_due",
     "count_by_state",

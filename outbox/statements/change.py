@@ -148,15 +148,17 @@ def delete_settled_before(connection: Connection, cutoff: int, limit: int) -> in
     ).rowcount
 
 
-def revive_dead(connection: Connection, topic: str, key: str, now: int) -> int:
-    """Makes a key's dead letters pending as if enqueued now; returns how many."""
+def revive_dead(connection: Connection, seq: int, now: int) -> int:
+    """Makes a dead letter pending as if enqueued now, and all others of its key; returns how many."""
+    # Its key stays in the database: read and given back it could be another's.
     return connection.execute(
         text(
             """
             UPDATE outbox_messages
             SET state = 'pending', attempts = 0, available_at = NULL, settled_at = NULL, enqueued_at = :now
-            WHERE topic = :topic AND key = :key AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
+            WHERE (topic, key) = (SELECT topic, key FROM outbox_messages WHERE seq = :seq AND state = 'dead')
+              AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
             """
         ),
-        {"topic": topic, "key": key, "now": now},
+        {"seq": seq, "now": now},
     ).rowcount

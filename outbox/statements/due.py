@@ -6,30 +6,43 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from outbox.driver import plain_rows
-from outbox.message import Message, Origin
+from outbox.driver import Sized, is_plain_text
+from outbox.message import LARGEST_VERSION, LOWEST_SEQ, MAX_PAYLOAD_BYTES, NEVER_DELIVERED, SHARDS, Message, Origin
 from outbox.rows import ForKeys
 
-# A large payload is left out, and read by itself only if its batch has room for it.
-_MESSAGE = """
-    m.seq, m.topic, m.key, m.version, m.shard, CASE WHEN length(m.payload) <= :short THEN m.payload END AS payload,
-    m.origin, m.enqueued_at, m.state, m.attempts, m.last_error,
+# More than this no honest topic, key or reason has. Sizes are asked for before a text is read.
+_MAX_TEXT_BYTES = 65_536
+
+
+def _if_short(name: str) -> str:
+    return f"CASE WHEN octet_length(m.{name}) <= {_MAX_TEXT_BYTES} THEN m.{name} END AS {name}"
+
+
+_BOTH_SHORT = f"octet_length(m.topic) <= {_MAX_TEXT_BYTES} AND octet_length(m.key) <= {_MAX_TEXT_BYTES}"
+# A large payload is left out, and read by itself only if its batch has room for it. Whoever may write the table may
+# have put any number into ``shard``; some relay must still be the one to refuse such a message.
+_MESSAGE = f"""
+    m.seq, {_if_short("topic")}, {_if_short("key")}, m.version, m.shard & {SHARDS - 1} AS shard,
+    CASE WHEN octet_length(m.payload) <= :short AND {_BOTH_SHORT} THEN m.payload END AS payload,
+    CASE m.origin WHEN 'replay' THEN 'replay' ELSE 'live' END AS origin,
+    m.enqueued_at, m.state, m.attempts, {_if_short("last_error")},
     NULL AS newer_dead_seq
 """
-_COLUMNS = len(Message._fields)
-# What else there may be to look for, which most times there is not: known without another question.
+_COLUMNS = Message._fields.index("newer_dead_seq") + 1
+# Flags read with the batch, so that the rare extra queries run only when they can find something.
 _ELSE = """
     EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') AS any_dead,
     EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'retrying') AS any_retrying
 """
-_ANY_LENGTH = 2**31 - 1
-_PAYLOAD = text("SELECT payload FROM outbox_messages WHERE seq = :seq")
+# One of a version that no row can have, or that was not a message of its key at all, says nothing of the key's state.
 _DEAD = ForKeys(
-    """
+    f"""
     SELECT topic, key, version, seq FROM outbox_messages
-    WHERE topic = {given} AND key {among} AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
+    WHERE topic = {{given}} AND key {{among}} AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
+      AND version <= {LARGEST_VERSION}
+      AND substr(coalesce(last_error, ''), 1, {len(NEVER_DELIVERED)}) <> '{NEVER_DELIVERED}'
     ORDER BY version
-    """,
+    """,  # noqa: S608 - constants
     lock="",
 )
 # An older message of a key waits until the newest is settled: it would mirror a state known to be old.
@@ -54,25 +67,42 @@ class NewerThan(NamedTuple):
     reads: int
 
 
-# A payload of an odd shape counts as version 1: it is for the destination to refuse. The names in braces, here and
-# below, are filled in by `str.format`.
+# A payload of an odd shape or size counts as version 1: it is to be refused. The names in braces, here and below, are
+# filled in by `str.format`. PostgreSQL takes no number of any length for one.
 _VERSION = {
-    "sqlite": """
-        CASE WHEN json_valid(m.payload) THEN
+    "sqlite": f"""
+        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND json_valid(m.payload) THEN
             CASE WHEN json_type(m.payload, '$.schemaVersion') IN ('integer', 'real')
                  THEN json_extract(m.payload, '$.schemaVersion') ELSE 1 END
         ELSE 1 END
     """,
-    "postgresql": r"""
-        coalesce(CAST(substring(m.payload from '"schemaVersion"\s*:\s*([0-9]+)') AS numeric), 1)
+    "postgresql": rf"""
+        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES}
+             THEN coalesce(CAST(substring(m.payload from '"schemaVersion"\s*:\s*([0-9]{{1,15}})') AS numeric), 1)
+        ELSE 1 END
     """,
 }
 
 
-def _but(dialect: str, waiting: Sequence[NewerThan]) -> tuple[str, dict[str, int | str]]:
-    """What leaves ``waiting`` out, and its parameters. Nothing on most days, so that each query is as it always was."""
-    words, given = "", dict[str, int | str]()
-    for number, one in enumerate(waiting):
+class Apart(NamedTuple):
+    """Messages that this relay could not settle, by ``seq``: it leaves them alone."""
+
+    seqs: tuple[int, ...]
+
+
+Left = NewerThan | Apart
+"""What is to be left where it is."""
+
+
+def _but(dialect: str, left: Sequence[Left]) -> tuple[str, dict[str, Any]]:
+    """What leaves ``left`` out, and its parameters. Nothing on most days, so that each query is as it always was."""
+    words, given = "", dict[str, Any]()
+    for number, one in enumerate(left):
+        if isinstance(one, Apart):
+            among = "SELECT value FROM json_each(:apart)" if dialect == "sqlite" else "SELECT unnest(:apart)"
+            words += f" AND m.seq NOT IN ({among})"
+            given["apart"] = json.dumps(one.seqs) if dialect == "sqlite" else list(one.seqs)
+            continue
         newer = f" AND {_VERSION[dialect]} > :reads_{number}" if one.reads else ""
         words += f" AND NOT (m.topic = :shut_{number}{newer})"
         given |= {f"shut_{number}": one.topic} | ({f"reads_{number}": one.reads} if one.reads else {})
@@ -83,13 +113,12 @@ class _Due:
     """Messages that meet ``condition``, are the newest of their key, and are of some shards."""
 
     def __init__(self, condition: str, order: str) -> None:
-        sql = f"""
+        self._sql = f"""
             SELECT {_MESSAGE}, {_ELSE} FROM outbox_messages AS m
-            WHERE {condition} AND m.shard {{among}} AND {_NEWEST_OF_ITS_KEY}{{but}} ORDER BY {order} LIMIT :limit
+            WHERE {condition} AND (m.shard & {SHARDS - 1}) {{among_shards}} AND {_NEWEST_OF_ITS_KEY}{{but}}
+            ORDER BY {order} LIMIT :limit
         """  # noqa: S608 - constants
-        among = {"sqlite": "IN (SELECT value FROM json_each(:shards))", "postgresql": "= ANY(:shards)"}
-        self._sql = {dialect: sql.format(among=words, but="{but}") for dialect, words in among.items()}
-        self._everything = {dialect: text(sql.format(but="")) for dialect, sql in self._sql.items()}
+        self._everything = Sized(self._sql.replace("{but}", ""))
 
     def read(
         self,
@@ -97,26 +126,31 @@ class _Due:
         shards: Iterable[int],
         limit: int,
         max_bytes: int,
-        but: Sequence[NewerThan] = (),
+        but: Sequence[Left] = (),
         **given: int | str,
     ) -> Found:
         """At most ``limit``, and no more once their payloads have ``max_bytes``; none that ``but`` names."""
         if limit <= 0 or max_bytes <= 0:
             return Found([], any_retrying=True)
-        dialect = connection.dialect.name
-        query = self._everything[dialect]
-        if but:
-            words, more = _but(dialect, but)
-            query, given = text(self._sql[dialect].format(but=words)), given | more
+        words, more = _but(connection.dialect.name, but)
+        query = Sized(self._sql.replace("{but}", words)) if words else self._everything
         # Below its share of the batch no payload can make it larger than wanted.
-        given |= {"limit": limit, "short": max_bytes // limit}
-        wanted = json.dumps(list(shards)) if dialect == "sqlite" else list(shards)
-        rows = plain_rows(connection, query, {"shards": wanted, **given})
+        short = min(max_bytes // limit, MAX_PAYLOAD_BYTES)
+        rows = query.rows(connection, shards=list(shards), limit=limit, short=short, **given, **more)
         if not rows:
             return Found([], any_retrying=True)
         *_, any_dead, any_retrying = rows[0]
         found = _whole(connection, rows, max_bytes)
         return Found(_with_newer_dead(connection, found) if any_dead else found, bool(any_retrying))
+
+
+_BY_ITSELF = Sized(
+    f"""
+    SELECT octet_length(m.topic), octet_length(m.key), octet_length(m.payload),
+        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND {_BOTH_SHORT} THEN m.payload END
+    FROM outbox_messages AS m WHERE m.seq = :seq
+    """  # noqa: S608 - constants
+)
 
 
 def _whole(connection: Connection, rows: Iterable[tuple[Any, ...]], max_bytes: int) -> list[Message]:
@@ -125,18 +159,36 @@ def _whole(connection: Connection, rows: Iterable[tuple[Any, ...]], max_bytes: i
     for row in rows:
         if size >= max_bytes:
             break
-        message = Message._make(row[:_COLUMNS])
+        message = Message(*row[:_COLUMNS])
         if message.payload is None:
-            message = message._replace(payload=connection.execute(_PAYLOAD, {"seq": message.seq}).scalar_one())
+            message = _by_itself(connection, message)
         size += len(message.payload)
         found.append(message)
     return found
 
 
+def _by_itself(connection: Connection, message: Message) -> Message:
+    """The message with its large payload; without any, and with the reason, where it is no honest one."""
+    ((*sizes, payload),) = _BY_ITSELF.rows(connection, seq=message.seq)
+    if payload is not None:
+        return message._replace(payload=payload)
+    limits = (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES, MAX_PAYLOAD_BYTES)
+    named = zip(("topic", "key", "payload"), sizes, limits, strict=True)
+    odd = ", ".join(f"{size} bytes of {name}, more than {limit}" for name, size, limit in named if size > limit)
+    return message._replace(
+        payload="",
+        # What was left behind has to be told apart from others.
+        topic=message.topic or f"a topic of {sizes[0]} bytes",
+        key=message.key or f"a key of {sizes[1]} bytes, message {message.seq}",
+        unreadable=f"it has {odd}",
+    )
+
+
 def _with_newer_dead(connection: Connection, messages: Sequence[Message]) -> list[Message]:
     dead: dict[tuple[str, str], tuple[int, int]] = {}
-    for topic in {message.topic for message in messages}:
-        keys = [message.key for message in messages if message.topic == topic]
+    readable = [message for message in messages if message.unreadable is None and is_plain_text(message.topic)]
+    for topic in {message.topic for message in readable}:
+        keys = [message.key for message in readable if message.topic == topic]
         # By version, so that the newest of a key remains.
         dead |= {(row.topic, row.key): (row.version, row.seq) for row in _DEAD.run(connection, keys, topic)}
     return [
@@ -151,19 +203,22 @@ def _newer(dead: tuple[int, int] | None, version: int) -> int | None:
 
 # No equality on the origin: PostgreSQL would then take the primary key's order for good enough, and walk over all that
 # was settled.
+_ALL_PENDING = _Due("m.state = 'pending'", "m.origin, m.seq")
 _PENDING = _Due(
     "m.state = 'pending' AND (m.origin, m.seq) >= (:first, :begin) AND m.origin <= :last", "m.origin, m.seq"
 )
 _DUE_SINCE = _Due("m.state = 'retrying' AND m.available_at <= :until", "m.available_at, m.seq")
+_DUE_UNKNOWN = _Due("m.state = 'retrying' AND m.available_at IS NULL", "m.seq")
 _DUE_TOO_FAR = _Due("m.state = 'retrying' AND m.available_at > :too_far", "m.available_at, m.seq")
 _WAITS = text(
     """
     SELECT (SELECT min(available_at) FROM outbox_messages WHERE state = 'retrying') AS first,
-        (SELECT max(available_at) FROM outbox_messages WHERE state = 'retrying') AS last
+        (SELECT max(available_at) FROM outbox_messages WHERE state = 'retrying') AS last,
+        EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'retrying' AND available_at IS NULL) AS any_unknown
     """
 )
 
-_ONE_UNSETTLED = text(
+_ONE_UNSETTLED = Sized(
     f"""
     SELECT {_MESSAGE} FROM outbox_messages AS m
     WHERE m.seq = :seq AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
@@ -177,9 +232,9 @@ def pending(
     limit: int,
     max_bytes: int,
     *,
-    but: Sequence[NewerThan] = (),
-    live_from: int = 0,
-    replay_from: int = 0,
+    but: Sequence[Left] = (),
+    live_from: int = LOWEST_SEQ,
+    replay_from: int = LOWEST_SEQ,
 ) -> Found:
     """Messages never tried, live before replay, oldest first; at most ``limit``, and about ``max_bytes`` of payload.
 
@@ -187,9 +242,12 @@ def pending(
     """
     live, replay = Origin.LIVE.value, Origin.REPLAY.value
     shards = list(shards)
-    last = live if replay_from else replay
+    if live_from == replay_from == LOWEST_SEQ:
+        return _ALL_PENDING.read(connection, shards, limit, max_bytes, but)
+    each_alone = replay_from != LOWEST_SEQ
+    last = live if each_alone else replay
     found = _PENDING.read(connection, shards, limit, max_bytes, but, first=live, begin=live_from, last=last)
-    if replay_from:
+    if each_alone:
         room = max_bytes - sum(len(message.payload) for message in found.messages)
         left = limit - len(found.messages)
         more = _PENDING.read(connection, shards, left, room, but, first=replay, begin=replay_from, last=replay)
@@ -225,35 +283,47 @@ def retries_due(
     *,
     now: int,
     too_far: int,
-    but: Sequence[NewerThan] = (),
+    but: Sequence[Left] = (),
 ) -> list[Message]:
-    """Messages refused before whose wait is over, longest due first. A due time beyond ``too_far`` counts as over."""
-    first, last = connection.execute(_WAITS).one()
-    found: list[Message] = []
+    """Messages refused before whose wait is over, longest due first.
+
+    A due time that is missing, or beyond ``too_far``, counts as over.
+    """
+    first, last, any_unknown = connection.execute(_WAITS).one()
+    wanted: list[tuple[_Due, dict[str, int]]] = []
     if first is not None and first <= now:
-        found = _DUE_SINCE.read(connection, shards, limit, max_bytes, but, until=now).messages
+        wanted.append((_DUE_SINCE, {"until": now}))
     if last is not None and last > too_far:
+        wanted.append((_DUE_TOO_FAR, {"too_far": too_far}))
+    if any_unknown:
+        wanted.append((_DUE_UNKNOWN, {}))
+    found: list[Message] = []
+    for due, given in wanted:
         room = max_bytes - sum(len(message.payload) for message in found)
-        found += _DUE_TOO_FAR.read(connection, shards, limit - len(found), room, but, too_far=too_far).messages
+        found += due.read(connection, shards, limit - len(found), room, but, **given).messages
     return found
 
 
 def one_unsettled(connection: Connection, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
-    row = connection.execute(_ONE_UNSETTLED, {"seq": seq, "short": _ANY_LENGTH}).one_or_none()
-    return None if row is None else _with_newer_dead(connection, [Message._make(row)])[0]
+    rows = _ONE_UNSETTLED.rows(connection, seq=seq, short=MAX_PAYLOAD_BYTES)
+    found = _with_newer_dead(connection, _whole(connection, rows, MAX_PAYLOAD_BYTES))
+    return found[0] if found else None
 
 
 _ANYTHING_DUE = f"""
     SELECT EXISTS (SELECT 1 FROM outbox_messages AS m WHERE m.state = 'pending' AND {_NEWEST_OF_ITS_KEY}{{but}})
         OR EXISTS (SELECT 1 FROM outbox_messages AS m
-                   WHERE m.state = 'retrying' AND (m.available_at <= :now OR m.available_at > :too_far)
+                   WHERE m.state = 'retrying'
+                     AND (m.available_at <= :now OR m.available_at > :too_far OR m.available_at IS NULL)
                      AND {_NEWEST_OF_ITS_KEY}{{but}})
 """  # noqa: S608 - constants above
+_ANYTHING_AT_ALL_DUE = Sized(_ANYTHING_DUE.replace("{but}", ""))
 
 
-def anything_due(connection: Connection, now: int, too_far: int, but: Sequence[NewerThan] = ()) -> bool:
+def anything_due(connection: Connection, now: int, too_far: int, but: Sequence[Left] = ()) -> bool:
     """Whether any message, of any relay's shards, could be delivered now; those that ``but`` names cannot."""
     words, more = _but(connection.dialect.name, but)
-    query = text(_ANYTHING_DUE.format(but=words))
-    return bool(connection.execute(query, {"now": now, "too_far": too_far} | more).scalar_one())
+    query = Sized(_ANYTHING_DUE.replace("{but}", words)) if words else _ANYTHING_AT_ALL_DUE
+    ((found,),) = query.rows(connection, now=now, too_far=too_far, **more)
+    return bool(found)

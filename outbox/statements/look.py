@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from outbox.driver import Sized
+from outbox.message import MAX_PAYLOAD_BYTES
 from outbox.rows import ForKeys
 
 Row = Mapping[str, Any]
@@ -94,20 +96,55 @@ def unsettled_keys(connection: Connection, topic: str, keys: Iterable[str]) -> s
     return {row.key for row in _UNSETTLED.run(connection, keys, topic)}
 
 
-def dead_messages(connection: Connection, after_seq: int, limit: int) -> list[Row]:
-    rows = connection.execute(
-        text(
-            """
-            SELECT seq, topic, key, version, origin, enqueued_at, attempts, last_error, settled_at
-            FROM outbox_messages WHERE state = 'dead' AND seq > :after
-            ORDER BY seq LIMIT :limit
-            """
-        ),
-        {"after": after_seq, "limit": limit},
-    )
-    return [dict(row._mapping) for row in rows]
+# What is larger was not written by this program. A screen shows how large it is.
+_SHOWN_BYTES = 65_536
+
+
+def _shown(name: str, most: int = _SHOWN_BYTES) -> str:
+    size = f"octet_length({name})"
+    return f"CASE WHEN {size} <= {most} THEN {name} WHEN {size} > {most} THEN '(' || {size} || ' bytes)' END AS {name}"
+
+
+_LISTED = ("seq", "topic", "key", "version", "origin", "enqueued_at", "attempts", "last_error", "settled_at")
+_WHOLE = (
+    "seq",
+    "topic",
+    "key",
+    "version",
+    "shard",
+    "payload",
+    "origin",
+    "enqueued_at",
+    "state",
+    "attempts",
+    "available_at",
+    "last_error",
+    "settled_at",
+)
+_TEXTS = {name: _shown(name) for name in ("topic", "key", "origin", "state", "last_error")}
+_TEXTS["payload"] = _shown("payload", MAX_PAYLOAD_BYTES)
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(_TEXTS.get(name, name) for name in names)
+
+
+_DEAD_MESSAGES = Sized(
+    f"""
+    SELECT {_columns(_LISTED)} FROM outbox_messages WHERE state = 'dead' AND seq >= :first
+    ORDER BY outbox_messages.seq LIMIT :limit
+    """  # noqa: S608 - constants
+)
+_BY_SEQ = Sized(f"SELECT {_columns(_WHOLE)} FROM outbox_messages WHERE seq = :seq")  # noqa: S608
+
+
+def dead_messages(connection: Connection, first_seq: int, limit: int) -> list[Row]:
+    """At most ``limit`` of them by ``seq``, from ``first_seq`` on, without their payloads."""
+    rows = _DEAD_MESSAGES.rows(connection, first=first_seq, limit=limit)
+    return [dict(zip(_LISTED, row, strict=True)) for row in rows]
 
 
 def message_by_seq(connection: Connection, seq: int) -> Row | None:
-    row = connection.execute(text("SELECT * FROM outbox_messages WHERE seq = :seq"), {"seq": seq}).one_or_none()
-    return None if row is None else dict(row._mapping)
+    for row in _BY_SEQ.rows(connection, seq=seq):
+        return dict(zip(_WHOLE, row, strict=True))
+    return None

@@ -26,7 +26,7 @@ QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
     "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, 5, 10)),
     "oldest_unsettled_at": ("ix_outbox_key", statements.oldest_unsettled_at),
     "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, TOPIC, ["a", "b"])),
-    "revive_dead": ("ix_outbox_key", lambda c: statements.revive_dead(c, TOPIC, "k", 1)),
+    "revive_dead": ("ix_outbox_key", lambda c: statements.revive_dead(c, 1, 1)),
     "one_unsettled": ("INTEGER PRIMARY KEY", lambda c: statements.one_unsettled(c, 1)),
 }
 
