@@ -1,15 +1,17 @@
 """Applying requests to the gateway's store, all in one transaction, and saying to each what came of it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from gateway_store.errors import MirrorRefusedError
+from gateway_store.errors import MirrorRefusedError, OtherAssistantError
+from gateway_store.identity import StoreFacts, claim
 from gateway_store.mirror import mirror_and_commit
-from gateway_store.probe import StoreReadOnlyError, probe_store
+from gateway_store.probe import StoreReadOnlyError, in_json, probe_store
 from gateway_store.wire import Probe, Request, error_reply, probe_reply, refusal_reply, result_reply
 from outbox.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
@@ -39,11 +41,33 @@ def answers(engine: Engine, asked: Sequence[Request | Probe]) -> list[bytes]:
 
 
 def _probed(engine: Engine, probes: Sequence[Probe]) -> list[bytes]:
+    """Those that only ask are all told the same."""
+    told: dict[tuple[str | None, bool], StoreFacts | OtherAssistantError] = {}
     try:
-        facts = _unless_unusable(engine, lambda: probe_store(engine))
+        for probe in probes:
+            asked = (probe.assistant, probe.take_over)
+            if asked not in told:
+                told[asked] = _unless_unusable(engine, partial(_ask, engine, probe))
     except _UnusableError as error:
         return _all_refused(probes, error)
-    return [probe_reply(probe.id, facts) for probe in probes]
+    return [_probe_reply(probe, told[probe.assistant, probe.take_over]) for probe in probes]
+
+
+def _ask(engine: Engine, probe: Probe) -> StoreFacts | OtherAssistantError:
+    if probe.assistant is None:
+        return probe_store(engine)
+    try:
+        return probe_store(engine, partial(claim, assistant=probe.assistant, take_over=probe.take_over))
+    except OtherAssistantError as error:
+        return error
+
+
+def _probe_reply(probe: Probe, told: StoreFacts | OtherAssistantError) -> bytes:
+    return (
+        error_reply(probe.id, str(told))
+        if isinstance(told, OtherAssistantError)
+        else probe_reply(probe.id, in_json(told))
+    )
 
 
 def _all_refused(asked: Sequence[Request | Probe], error: _UnusableError) -> list[bytes]:

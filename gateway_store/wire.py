@@ -1,6 +1,7 @@
 """The protocol of the gateway's socket: one JSON object a line in, one out. Pure; facts recorded from the real one."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from gateway_store.payload import InvitePayload, check_params, json_number, refu
 METHOD = "mirror_invite_create"
 PROBE_METHOD = "relay_probe"
 """Ours alone: to the real gateway it is an unknown method, which shows that it answers and no more."""
+CLAIM_METHOD = "relay_claim"
+"""Ours as well: says whose invites the relay brings."""
+IDENTITY = re.compile("[0-9a-f]{32}")
 UNKNOWN_ID = "unknown"
 INVALID_JSON = "Invalid JSON"
 MISSING_FIELD = "Missing 'id' or 'method' field"
@@ -41,9 +45,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A relay that asks whether invites are taken, and which payloads are understood."""
+    """A relay that asks whether invites are taken, and which payloads are understood.
+
+    With ``assistant`` it claims the mirror for that assistant's invites, ``take_over`` from another one if need be.
+    """
 
     id: object
+    assistant: str | None = None
+    take_over: bool = False
 
 
 def read_request(line: bytes) -> Request | Probe | bytes | None:
@@ -63,12 +72,24 @@ def read_request(line: bytes) -> Request | Probe | bytes | None:
         return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
     if method == PROBE_METHOD:
         return Probe(id_)
+    if method == CLAIM_METHOD:
+        return _claim(id_, request.get("params"))
     if method != METHOD:
         return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else _json(method)))
     try:
         return Request(id_, check_params(request.get("params")))
     except MirrorRefusedError as error:
         return refusal_reply(id_, error)
+
+
+def _claim(id_: object, params: object) -> Probe | bytes:
+    found = params if isinstance(params, dict) else {}
+    assistant = found.get("assistant")
+    if not isinstance(assistant, str) or not IDENTITY.fullmatch(assistant):
+        return refusal_reply(
+            id_, InvalidPayloadError([{"path": ["assistant"], "code": "type", "message": "no identity"}])
+        )
+    return Probe(id_, assistant, found.get("takeOver") is True)
 
 
 def result_reply(id_: object, invite_id: str) -> bytes:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
 
-from gateway_store import ContactMissingError, MirrorRefusedError
+from gateway_store import ContactMissingError, MirrorRefusedError, NewerPayloadError
 from gateway_store.errors import OtherAssistantError
-from gateway_store.identity import StoreFacts, claim, store_facts
+from gateway_store.identity import StoreFacts, claim
 from gateway_store.mirror import CACHE_MIB
+from gateway_store.probe import StoreReadOnlyError, probe_store
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
-from outbox.engine import once_more_if_cut_off, takes_writes, writing
+from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
 from outbox.redact import reason_of
 from relay.errors import OtherGatewayError
@@ -41,23 +43,22 @@ class EmbeddedGateway:
             return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
 
     def probe(self) -> GatewayFacts:
-        return self._asked(self._probe)
+        return self._asked(lambda: probe_store(self._engine))
 
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         self._admitted = (str(facts.identity), assistant)
-        return self._asked(lambda: self._claim(assistant, take_over))
+        return self._asked(lambda: probe_store(self._engine, lambda one: self._claim(one, assistant, take_over)))
 
     def _asked(self, question: Callable[[], StoreFacts]) -> GatewayFacts:
         try:
             found = once_more_if_cut_off(question)
-        except (DBAPIError, DatabaseMissingError, OtherGatewayError, OtherAssistantError) as error:
+        except (DBAPIError, DatabaseMissingError, OtherGatewayError, OtherAssistantError, StoreReadOnlyError) as error:
             raise GatewayUnreachableError(_reason(error)) from error
         return GatewayFacts(found.identity, found.drained_from, found.batches)
 
-    def _claim(self, assistant: str, take_over: bool) -> StoreFacts:
-        with writing(self._engine) as connection:
-            found = claim(connection, assistant, take_over=take_over)
-            self._admit(found)
+    def _claim(self, connection: Connection, assistant: str, take_over: bool) -> StoreFacts:
+        found = claim(connection, assistant, take_over=take_over)
+        self._admit(found)
         return found
 
     def _admit(self, facts: StoreFacts) -> None:
@@ -68,13 +69,6 @@ class EmbeddedGateway:
 
     def close(self) -> None:
         self._engine.dispose()
-
-    def _probe(self) -> StoreFacts:
-        with writing(self._engine) as connection:
-            connection.exec_driver_sql("SELECT count(*) FROM (SELECT 1 FROM ingress_invites LIMIT 1) AS one")
-            if not takes_writes(connection):
-                raise GatewayUnreachableError("the gateway's database is read-only")
-            return store_facts(connection)
 
     def _apply(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
@@ -114,6 +108,8 @@ def _verdict(result: object) -> Verdict:
     match result:
         case ContactMissingError():
             return Verdict(Outcome.REFUSED_FOR_NOW, str(result))
+        case NewerPayloadError():
+            return Verdict(Outcome.TOPIC_CLOSED, str(result), reads=result.reads)
         case MirrorRefusedError():
             return Verdict(Outcome.REFUSED_FOR_GOOD, str(result))
         case _:
