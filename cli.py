@@ -16,6 +16,7 @@ import click
 from outbox.clock import now_ms
 from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
 from outbox.engine import reading
+from outbox.message import Destination
 from outbox.prune import prune as prune_outbox
 from outbox.redact import redact
 from relay.compare import Comparison, Difference, compare, compare_ids
@@ -266,7 +267,10 @@ def dead() -> None:
 def dead_list(run: Run) -> None:
     """List every dead message with the reason it was given up for."""
     source = open_source(run.settings)
-    items = ((f"{row['seq']}  {row['topic']}  {row['key']}  {row['last_error']}", row) for row in list_dead(source))
+    items = (
+        (f"{row['seq']}  {row['topic']}  {row['key']}  {row['last_error']}", row)
+        for row in list_dead(source, Destination.GATEWAY)
+    )
     run.printer.stream("dead", items, {})
 
 
@@ -294,7 +298,7 @@ def dead_retry(run: Run, seqs: tuple[int, ...], everything: bool) -> None:
         raise UsageError("name the messages to retry, or give --all")
     source = open_source(run.settings)
     if everything:
-        run.printer.record({"retried": retry_all_dead(source)}, "Dead letters")
+        run.printer.record({"retried": retry_all_dead(source, Destination.GATEWAY)}, "Dead letters")
         return
     revived = sum(retry_dead(source, seq) for seq in seqs)
     run.printer.record({"retried": revived}, "Dead letters")
@@ -316,7 +320,7 @@ def prune(run: Run, retention: str | None) -> None:
         keep = timedelta(milliseconds=run.now - parse_instant(retention, run.now))
         if keep < timedelta(0):
             raise UsageError(f"{retention} lies ahead; name a time in the past, such as 7d")
-    run.printer.record({"pruned": prune_outbox(open_source(run.settings), keep)}, "Prune")
+    run.printer.record({"pruned": prune_outbox(open_source(run.settings), Destination.GATEWAY, keep)}, "Prune")
 
 
 @main.command()

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from assistant_store.invite import Invite, payload_of
-from outbox import Origin
+from outbox import Destination, Origin
 from outbox.enqueue import enqueue_many
 
 TOPIC = "invite.mirror"
@@ -17,4 +17,4 @@ def enqueue_invites(
 ) -> None:
     """Adds a message a row, on the connection that wrote the rows. The version is the row's ``updated_at``."""
     rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-    enqueue_many(session, connection, topic=TOPIC, rows=rows, origin=origin)
+    enqueue_many(session, connection, Destination.GATEWAY, topic=TOPIC, rows=rows, origin=origin)

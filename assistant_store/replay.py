@@ -10,7 +10,7 @@ from assistant_store.errors import StoredInviteError
 from assistant_store.invite import INVITES, Invite, checked_row
 from assistant_store.mirror import TOPIC, enqueue_invites
 from assistant_store.read import PAGES
-from outbox import Origin
+from outbox import Destination, Origin
 from outbox.enqueue import connection_to_write
 from outbox.pages import Place, Values, shown_id
 
@@ -39,7 +39,8 @@ class Selection:
             found.append(
                 _C.id.in_(
                     text(
-                        f"SELECT key FROM outbox_messages WHERE topic = '{TOPIC}' AND state = 'dead'"  # noqa: S608
+                        f"SELECT key FROM outbox_messages WHERE destination = '{Destination.GATEWAY}'"  # noqa: S608
+                        f" AND topic = '{TOPIC}' AND state = 'dead'"
                         " AND state IN ('pending', 'retrying', 'dead')"
                     )
                 )

@@ -15,7 +15,7 @@ from assistant_store.secret import hash_secret, new_code, new_id, new_token
 from bench.place import Place
 from bench.stage import CONTACT, Stage, opened, set_up, stage
 from gateway_store.migrations.mirror_schema import CLOSED, INDEXES, TABLE, TRIGGERS
-from outbox import Origin, reading, writing
+from outbox import Destination, Origin, reading, writing
 from outbox.enqueue import enqueue_many
 
 AT_ONCE = 5_000
@@ -65,7 +65,14 @@ def fill(at: Stage, count: int, *, random_ids: bool = False, enqueued: bool = Tr
             session.execute(insert(INVITES), [asdict(invite) for invite in invites])
             if enqueued:
                 rows = [(invite.id, invite.updated_at, payload_of(invite)) for invite in invites]
-                enqueue_many(session, session.connection(), topic="invite.mirror", rows=rows, origin=Origin.LIVE)
+                enqueue_many(
+                    session,
+                    session.connection(),
+                    Destination.GATEWAY,
+                    topic="invite.mirror",
+                    rows=rows,
+                    origin=Origin.LIVE,
+                )
 
 
 def write_payloads(path: Path, count: int) -> None:

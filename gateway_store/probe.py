@@ -17,8 +17,8 @@ class StoreReadOnlyError(Exception):
 def probe_store(engine: Engine, ask: Callable[[Connection], StoreFacts] = store_facts) -> StoreFacts:
     """`store_facts`, from inside a transaction that could write; it waits for the lock as long as a batch does.
 
-    ``ask`` may be a `claim` instead. Raises `StoreReadOnlyError`, what ``ask`` raises, and what `mirror_and_commit` raises
-    where the database cannot work.
+    ``ask`` may be a `claim` instead. Raises `StoreReadOnlyError`, what ``ask`` raises, and where the database cannot
+    work what `mirror_and_commit` raises.
     """
     with writing(engine) as connection:
         connection.exec_driver_sql(f"SELECT count(*) FROM (SELECT 1 FROM {TABLE} LIMIT 1) AS one")  # noqa: S608 - ours

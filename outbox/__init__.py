@@ -14,7 +14,7 @@ from outbox.errors import (
     OutcomeUnknownError,
     SchemaRefusedError,
 )
-from outbox.message import SHARDS, Message, Origin, State, shard_of
+from outbox.message import SHARDS, Destination, Message, Origin, State, shard_of
 from outbox.migrate import upgrade
 from outbox.verdict import DELIVERED, Outcome, RetryPolicy, Verdict
 
@@ -22,6 +22,7 @@ __all__ = [
     "DELIVERED",
     "SHARDS",
     "DatabaseMissingError",
+    "Destination",
     "InheritedConnectionError",
     "Message",
     "MountedFileError",

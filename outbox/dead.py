@@ -9,17 +9,17 @@ from sqlalchemy import Connection, Engine
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.engine import let_others_write, reading, writing
-from outbox.message import HIGHEST_SEQ, LOWEST_SEQ
+from outbox.message import HIGHEST_SEQ, LOWEST_SEQ, Destination
 
 _PAGE = 500
 
 
-def list_dead(engine: Engine) -> Iterator[dict[str, Any]]:
+def list_dead(engine: Engine, destination: Destination) -> Iterator[dict[str, Any]]:
     """Every dead letter by ``seq``, without its payload; reads page by page and holds no transaction in between."""
     first: int | None = LOWEST_SEQ
     while first is not None:
         with reading(engine) as connection:
-            page = statements.dead_messages(connection, first, _PAGE)
+            page = statements.dead_messages(connection, destination, first, _PAGE)
         yield from (dict(row) for row in page)
         first = _behind(page)
 
@@ -29,14 +29,14 @@ def show_message(connection: Connection, seq: int) -> dict[str, Any] | None:
     return None if row is None else dict(row)
 
 
-def retry_all_dead(engine: Engine) -> int:
+def retry_all_dead(engine: Engine, destination: Destination) -> int:
     """Makes every dead letter pending again, in small transactions with pauses; returns how many."""
     total = 0
     first: int | None = LOWEST_SEQ
     while first is not None:
         started = time.monotonic()
         with writing(engine) as connection:
-            page = statements.dead_messages(connection, first, _PAGE)
+            page = statements.dead_messages(connection, destination, first, _PAGE)
             now = now_ms()
             for row in page:
                 total += statements.revive_dead(connection, row["seq"], now)

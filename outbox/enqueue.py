@@ -14,7 +14,7 @@ from outbox import statements
 from outbox.clock import now_ms
 from outbox.datagram import wake
 from outbox.errors import OutboxFullError
-from outbox.message import Origin, shard_of
+from outbox.message import Destination, Origin, shard_of
 from outbox.sqlite import file_of
 
 _WAKE = "outbox_databases_to_wake"
@@ -68,6 +68,7 @@ def enqueue(
     payload: str,
     origin: Origin = Origin.LIVE,
     bind_arguments: Mapping[str, Any] | None = None,
+    destination: Destination = Destination.GATEWAY,
 ) -> None:
     """Adds one message in the session's transaction: it is delivered if and only if that transaction commits.
 
@@ -82,25 +83,31 @@ def enqueue(
         connection = connection_to_write(session, _MESSAGES)
     else:
         connection = session.connection(bind_arguments={**bind_arguments})
-    enqueue_many(session, connection, topic=topic, rows=[(key, version, payload)], origin=origin)
+    enqueue_many(session, connection, destination, topic=topic, rows=[(key, version, payload)], origin=origin)
 
 
 def enqueue_many(
-    session: Session, connection: Connection, *, topic: str, rows: Iterable[tuple[str, int, str]], origin: Origin
+    session: Session,
+    connection: Connection,
+    destination: Destination,
+    *,
+    topic: str,
+    rows: Iterable[tuple[str, int, str]],
+    origin: Origin,
 ) -> None:
     """`enqueue` for many (key, version, payload) of one topic, on the session's connection that wrote their rows."""
     now = now_ms()
     messages = [(topic, key, version, shard_of(key), payload, origin.value, now) for key, version, payload in rows]
     if not messages:
         return
-    _refuse_beyond_limit(connection, len(messages))
-    statements.insert_messages(connection, messages)
+    _refuse_beyond_limit(connection, destination, len(messages))
+    statements.insert_messages(connection, destination, messages)
     _wake_at_commit(session, connection)
 
 
-def _refuse_beyond_limit(connection: Connection, more: int) -> None:
+def _refuse_beyond_limit(connection: Connection, destination: Destination, more: int) -> None:
     limit: int | None = connection.get_execution_options().get("outbox_max_unsettled")
-    if limit is not None and statements.count_unsettled_up_to(connection, limit + 1) + more > limit:
+    if limit is not None and statements.count_unsettled_up_to(connection, destination, limit + 1) + more > limit:
         raise OutboxFullError(
             f"the outbox holds its limit of {limit} unsettled messages; nothing was enqueued. "
             "See `relay status` for why they are not drained"

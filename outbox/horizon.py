@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection
 
 from outbox import statements
-from outbox.message import LOWEST_SEQ, Message, Origin
+from outbox.message import LOWEST_SEQ, Destination, Message, Origin
 
 MARK_EVERY_SECONDS = 0.1
 WHOLE_EVERY_SECONDS = 2.0
@@ -40,6 +40,7 @@ class Horizon:
     def pending(
         self,
         connection: Connection,
+        destination: Destination,
         shards: Iterable[int],
         limit: int,
         max_bytes: int,
@@ -49,13 +50,14 @@ class Horizon:
         wanted = frozenset(shards)
         if connection.dialect.name == "sqlite" or any(isinstance(one, statements.NewerThan) for one in but):
             # What must wait lies in front of the horizon, and would be behind it when it may go.
-            return statements.pending(connection, wanted, limit, max_bytes, but=but)
+            return statements.pending(connection, destination, wanted, limit, max_bytes, but=but)
         started = time.monotonic()
         whole = wanted != self._shards or started >= self._next_whole
         if whole:
             self._shards, self._begin = wanted, dict.fromkeys(Origin, LOWEST_SEQ)
         found, any_retrying = statements.pending(
             connection,
+            destination,
             wanted,
             limit,
             max_bytes,

@@ -1,14 +1,11 @@
 """Shard leases: the right to settle a shard's messages, proven by a token. Nothing is written to claim a message."""
 
-import contextlib
 import os
 import secrets
-import socket
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -16,7 +13,8 @@ from sqlalchemy import Connection, Engine
 from outbox import statements
 from outbox.engine import once_more_if_cut_off, reading, writing
 from outbox.fence import LeaseLostError, Proof
-from outbox.message import SHARDS
+from outbox.message import SHARDS, Destination
+from outbox.processes import host, host_name, may_live, started_ticks
 
 LONGEST_LEASE = timedelta(seconds=60)
 SEEN_WITHIN = timedelta(seconds=15)
@@ -25,13 +23,24 @@ FORGET_RELAYS_AFTER = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """One draining process as others see it."""
+    """One draining process as others see it, and what it says of itself."""
 
     id: str
     host: str
+    """The kernel and namespaces in which its pid means something, `host`; '' where nothing tells."""
+    host_name: str
     pid: int
+    pid_started: int | None
+    """`started_ticks`: a pid can be given to another process."""
+    version: str
+    gateway: str
+    """What it drains into, fit to be shown."""
     started_at: int
     seen_at: int
+    last_error: str | None
+    down_since: int | None
+    """Since when its gateway cannot be reached; None while it can."""
+    last_delivered_at: int | None
 
 
 class _Lease(NamedTuple):
@@ -54,11 +63,16 @@ class _Plan:
 
 @dataclass(slots=True)
 class Leases:
-    """The shards that one relay holds. `renew` may run in another thread than the rest."""
+    """The shards of one destination that one relay holds. `renew` may run in another thread than the rest."""
 
     engine: Engine
     length: timedelta
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    destination: Destination
+    owner: str = field(default_factory=lambda: f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}")
+    version: str = "unknown"
+    """Of the program, for others to see, as is what follows."""
+    gateway: str = ""
+    _noted: dict[str, str | int | None] = field(default_factory=dict)
     _held: dict[int, "_Lease"] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,6 +105,11 @@ class Leases:
     def _stands(self, shard: int, token: str) -> bool:
         return shard in self._held and self._held[shard].token == token
 
+    def note(self, **told: str | int | None) -> None:
+        """``last_error``, ``down_since``, ``last_delivered_at``: for others to see, written with the next renewal."""
+        with self._mutex:
+            self._noted |= told
+
     def renew(self) -> None:
         """Shows that this relay lives and extends what it holds; a lease taken by another is given up here."""
         proof = Proof.now()
@@ -101,8 +120,9 @@ class Leases:
             expires_at = now + _ms(self.length)
             # Locked by their numbers first, as settling does: an update locks them in an order of its own, and each of
             # the two could hold what the other waits for.
-            standing = statements.tokens_standing(connection, held)
-            statements.extend_leases(connection, [(shard, token, expires_at) for shard, token in held.items()])
+            standing = statements.tokens_standing(connection, self.destination, held)
+            extended = [(shard, token, expires_at) for shard, token in held.items()]
+            statements.extend_leases(connection, self.destination, extended)
         with self._mutex:
             for shard, token in held.items():
                 # Only what was looked at: a shard that `balance` took since the commit above is not lost.
@@ -128,42 +148,39 @@ class Leases:
             now = statements.lease_clock(connection)
             self._show_alive(connection, now)
             plan = self._plan(connection, now)
-            expires_at = now + _ms(self.length)
-            statements.put_leases(
-                connection, [(shard, self.owner, token, expires_at) for shard, token in plan.take.items()]
-            )
-            statements.delete_leases(connection, plan.give_up.items())
+            length = _ms(self.length)
+            taken = [
+                statements.Lease(shard, self.owner, token, now + length, length) for shard, token in plan.take.items()
+            ]
+            statements.put_leases(connection, self.destination, taken)
+            statements.delete_leases(connection, self.destination, plan.give_up.items())
         with self._mutex:
             kept = {s: self._held[s] for s, t in plan.keep.items() if s not in plan.give_up and self._stands(s, t)}
             self._held = kept | {shard: _Lease(token, proof) for shard, token in plan.take.items()}
         return list(plan.lapsed.values())
 
     def _plan(self, connection: Connection, now: int) -> "_Plan":
-        known = [Relay(**row) for row in statements.relays(connection)]
+        known = [Relay(**row) for row in statements.relays(connection, self.destination)]
         # Its process is gone for certain, so waiting for its leases to run out would only add to the lag.
         killed = {relay.id for relay in known if not process_may_live(relay)}
-        leased = {
-            shard: (owner, token, expires_at) for shard, owner, token, expires_at in statements.leases(connection)
-        }
+        leased = {lease.shard: lease for lease in statements.leases(connection, self.destination)}
         # One that froze keeps its share of the shards no longer than its leases.
-        holding = {owner for owner, _, expires_at in leased.values() if not _lapsed(expires_at, now)}
+        holding = {lease.owner for lease in leased.values() if not _lapsed(lease, now)}
         seen = {relay.id for relay in known if abs(now - relay.seen_at) <= _ms(self.length)}
         alive = sorted((holding | seen) - killed | {self.owner})
         held = self.tokens
-        keep = {s: t for s, t in held.items() if s in leased and leased[s][1] == t}
+        keep = {s: t for s, t in held.items() if s in leased and leased[s].token == t}
         share = fair_share(self.owner, alive)
         wanted = max(0, share - len(keep))
         # This relay's name with a token it does not hold comes with a database restored from a copy.
         gone = killed | {self.owner}
-        lapsed = [
-            s for s, (owner, _, ends) in leased.items() if s not in keep and (owner in gone or _lapsed(ends, now))
-        ]
+        lapsed = [s for s, one in leased.items() if s not in keep and (one.owner in gone or _lapsed(one, now))]
         free = [shard for shard in range(SHARDS) if shard not in leased]
         take = {shard: secrets.token_hex(16) for shard in (free + lapsed)[:wanted]}
         by_owner: dict[str, list[int]] = {}
         for shard in lapsed:
             if shard in take:
-                by_owner.setdefault(leased[shard][0], []).append(shard)
+                by_owner.setdefault(leased[shard].owner, []).append(shard)
         give_up = dict(sorted(keep.items())[share:])
         # A relay that finds nothing free must still be seen, or nobody gives up a share for it.
         is_known = any(relay.id == self.owner for relay in known)
@@ -178,22 +195,38 @@ class Leases:
 
     def _sign_off(self) -> None:
         with writing(self.engine) as connection:
-            statements.delete_leases(connection, self.tokens.items())
+            statements.delete_leases(connection, self.destination, self.tokens.items())
             statements.delete_relay(connection, self.owner)
 
     def _show_alive(self, connection: Connection, now: int) -> None:
-        statements.put_relay(connection, {"id": self.owner, "host": host(), "pid": os.getpid(), "now": now})
-        statements.delete_relays_unseen_since(connection, now - _ms(FORGET_RELAYS_AFTER))
+        with self._mutex:
+            noted = dict(self._noted)
+        relay = Relay(
+            id=self.owner,
+            host=host() or "",
+            host_name=host_name(),
+            pid=os.getpid(),
+            pid_started=started_ticks(os.getpid()),
+            version=self.version,
+            gateway=self.gateway,
+            started_at=now,
+            seen_at=now,
+            last_error=None,
+            down_since=None,
+            last_delivered_at=None,
+        )
+        statements.put_relay(connection, self.destination, asdict(relay) | noted)
+        statements.delete_relays_unseen_since(connection, self.destination, now - _ms(FORGET_RELAYS_AFTER))
 
 
-def _lapsed(expires_at: int, now: int) -> bool:
-    """Run out, or further away than any lease can be: then it was written before the clock stepped back."""
-    return expires_at <= now or expires_at > now + _ms(LONGEST_LEASE)
+def _lapsed(lease: statements.Lease, now: int) -> bool:
+    """Run out, or further away than its own length: then it was written before the clock stepped back."""
+    return lease.expires_at <= now or lease.expires_at > now + lease.length_ms
 
 
-def live_relays(connection: Connection, now: int) -> list[Relay]:
+def live_relays(connection: Connection, destination: Destination, now: int) -> list[Relay]:
     """Relays seen within 15 s whose process, where it can be looked up, exists."""
-    return [relay for row in statements.relays(connection) if _is_alive(relay := Relay(**row), now)]
+    return [relay for row in statements.relays(connection, destination) if _is_alive(relay := Relay(**row), now)]
 
 
 def _is_alive(relay: Relay, now: int) -> bool:
@@ -201,24 +234,8 @@ def _is_alive(relay: Relay, now: int) -> bool:
 
 
 def process_may_live(relay: Relay) -> bool:
-    """False only if the relay ran on this host, in this process namespace, and its process is gone."""
-    if relay.host != host():
-        return True
-    try:
-        os.kill(relay.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def host() -> str:
-    """This host, and on Linux its process namespace: a pid means something only within one."""
-    namespace = ""
-    with contextlib.suppress(OSError):
-        namespace = f" {Path('/proc/self/ns/pid').readlink()}"
-    return f"{socket.gethostname()}{namespace}"
+    """False only if the relay ran here and its process is certainly gone."""
+    return may_live(relay.host, relay.pid, relay.pid_started)
 
 
 def fair_share(owner: str, relays: list[str]) -> int:

@@ -11,6 +11,15 @@ LOWEST_SEQ, HIGHEST_SEQ = -(2**63), 2**63 - 1
 LARGEST_VERSION = 2**53 - 1
 NEVER_DELIVERED = "never delivered: "
 """Begins the reason of a message that was refused without asking the gateway, because it is none of its key."""
+LARGEST_INTEGER = 2**53 - 1
+LARGEST_COUNT = 2**31 - 1
+
+
+class Destination(StrEnum):
+    """Whose route may read a message; two outboxes can live in one database and never see each other."""
+
+    GATEWAY = "gateway"
+    ASSISTANT = "assistant"
 
 
 class State(StrEnum):
@@ -44,6 +53,13 @@ class Message(NamedTuple):
     last_error: str | None
     newer_dead_seq: int | None
     """A dead message of the same key with a higher version: delivering this one would mirror an outdated state."""
+    available_at: int | None = None
+    refused_for_ms: int = 0
+    """Time spent being refused, so far."""
+    refused_at: int | None = None
+    """The last refusal; None before the first."""
+    crashes: int = 0
+    """Relays in a row that stopped while delivering it."""
     unreadable: str | None = None
     """Why its payload was left in the database; it is then to be refused."""
 

@@ -9,11 +9,14 @@ from sqlalchemy import Engine
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.engine import let_others_write, writing
+from outbox.message import Destination
 
 ROWS_A_TRANSACTION = 500
 
 
-def prune(engine: Engine, retention: timedelta, go_on: Callable[[], bool] = lambda: True) -> int:
+def prune(
+    engine: Engine, destination: Destination, retention: timedelta, go_on: Callable[[], bool] = lambda: True
+) -> int:
     """Deletes delivered and superseded messages settled longer than ``retention`` ago; returns how many.
 
     Each transaction is small, so that a daemon waiting to enqueue gets its turn in between; after each ``go_on`` is
@@ -24,7 +27,7 @@ def prune(engine: Engine, retention: timedelta, go_on: Callable[[], bool] = lamb
     while True:
         started = time.monotonic()
         with writing(engine) as connection:
-            deleted = statements.delete_settled_before(connection, cutoff, ROWS_A_TRANSACTION)
+            deleted = statements.delete_settled_before(connection, destination, cutoff, ROWS_A_TRANSACTION)
         total += deleted
         if deleted < ROWS_A_TRANSACTION or not go_on():
             return total

@@ -43,7 +43,7 @@ class RetryPolicy:
     """When a message refused for now is tried again, and when it is given up."""
 
     give_up_after: timedelta
-    """Counted from enqueueing."""
+    """Compared with the time that a message has spent being refused; an outage is none."""
     longest_wait: timedelta
     """The upper bound of every wait."""
 

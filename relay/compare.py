@@ -8,7 +8,7 @@ from enum import StrEnum
 import structlog
 from sqlalchemy import Engine
 
-from outbox import reading, statements
+from outbox import Destination, reading, statements
 from outbox.driver import is_plain_text
 from outbox.pages import Value, Values, shown_id
 from relay.errors import InterruptedRelayError, UsageError
@@ -137,7 +137,7 @@ def _confirmed(source: Engine, mirror: Engine, ids: list[str], topic: Topic, aga
         return []
     with reading(source) as connection:
         ours = topic.source.by_id(connection, ids)
-        waiting = statements.unsettled_keys(connection, topic.name, ids)
+        waiting = statements.unsettled_keys(connection, Destination.GATEWAY, topic.name, ids)
     contact = topic.columns.index("contact_id")
     with reading(mirror) as connection:
         theirs = topic.mirror.by_id(connection, ids)

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from gateway_store import upsert_contact
-from outbox import open_engine, reading, statements
+from outbox import Destination, open_engine, reading, statements
 from relay.compare import Comparison, compare
 from relay.console import Printer
 from relay.errors import UnrepairedError
@@ -121,7 +121,7 @@ def _outcome(source: Engine, mirror: Engine) -> dict[str, Any]:
     seen = Comparison()
     differences = list(compare(source, mirror, seen))
     with reading(source) as connection:
-        states = statements.count_by_state(connection)
+        states = statements.count_by_state(connection, Destination.GATEWAY)
         attempts = connection.exec_driver_sql("SELECT max(attempts) FROM outbox_messages").scalar_one()
     with reading(mirror) as connection:
         opened = connection.exec_driver_sql(
@@ -187,7 +187,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _waiting(source: Engine) -> int:
     with reading(source) as connection:
-        states = statements.count_by_state(connection)
+        states = statements.count_by_state(connection, Destination.GATEWAY)
     return states.get("pending", 0) + states.get("retrying", 0)
 
 

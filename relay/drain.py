@@ -1,6 +1,5 @@
 """One batch: read, deliver, settle. No transaction is open while the gateway is called."""
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +8,11 @@ from functools import partial
 import structlog
 from sqlalchemy import Engine
 
-from outbox import Message, Outcome, Verdict, reading, statements, writing
+from outbox import Destination, Message, Outcome, Verdict, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.horizon import Horizon
 from outbox.leases import Leases
+from outbox.message import LARGEST_COUNT
 from outbox.settle import Judged, Settled, count_attempt, settle
 from relay.backoff import wait_before_next_attempt
 from relay.closed_topics import ClosedTopics
@@ -33,8 +33,6 @@ TRIED_IN_TURN = 16
 UNCOUNTED = (Outcome.UNREACHABLE, Outcome.TOPIC_CLOSED, Outcome.LEASE_LOST)
 # Of a larger batch the log names the lowest and the highest seq: a line of 20 KB costs more than settling one.
 NAMED_AT_MOST = 20
-_CRASHES = "relays in a row stopped while delivering it: {}"
-_COUNTED_CRASHES = re.compile(re.escape(_CRASHES.format("")) + "([0-9]+)")
 
 log = structlog.get_logger()
 
@@ -106,6 +104,10 @@ class Drain:
         in_hand = {message.shard: tokens[message.shard] for message in messages}
         return deliver(self.gateway, messages, partial(self.leases.prove, in_hand), self.sleep)
 
+    @property
+    def _destination(self) -> Destination:
+        return self.leases.destination
+
     def _size(self) -> int:
         size = self.settings.batch_size
         if self._trial is not None:
@@ -128,11 +130,13 @@ class Drain:
         too_far = self.settings.retry_policy.too_far(now)
         part, part_bytes = max(1, size // RETRIES_PART), MAX_BATCH_BYTES // RETRIES_PART
         with reading(self.outbox) as connection:
-            pending, any_retrying = horizon.pending(connection, shards, size, MAX_BATCH_BYTES, but)
+            pending, any_retrying = horizon.pending(connection, self._destination, shards, size, MAX_BATCH_BYTES, but)
             if not any_retrying:
                 return pending
-            retries = statements.retries_due(connection, shards, part, part_bytes, now=now, too_far=too_far, but=but)
-            return retries + pending
+            due = statements.retries_due(
+                connection, self._destination, shards, part, part_bytes, now=now, too_far=too_far, but=but
+            )
+            return due + pending
 
     def _suspect_alone(self, tokens: dict[int, str], seq: int) -> list[Settled]:
         """Retries a message alone, its attempt counted before delivering, so that one that kills its relay ends.
@@ -140,13 +144,15 @@ class Drain:
         Empty where it waits no more, or an ordinary batch may take it.
         """
         with reading(self.outbox) as connection:
-            message = statements.one_unsettled(connection, seq)
+            message = statements.one_unsettled(connection, self._destination, seq)
         if message is None or message.shard not in tokens or message.newer_dead_seq is not None:
             return []
         message = self._without_own_count(message)
-        crashes = _crashes(message)
-        if crashes >= DEADLY_AFTER:
-            reason = f"{_CRASHES.format(crashes)}; look at it with `relay dead show {seq}`"
+        if message.crashes >= DEADLY_AFTER:
+            reason = (
+                f"relays in a row stopped while delivering it: {message.crashes}; "
+                f"look at it with `relay dead show {seq}`"
+            )
             return self._settle(tokens, [Judged(message, Verdict(Outcome.REFUSED_FOR_GOOD, reason), counted=True)])
         try:
             # An outage must cost no attempts, so nothing is counted unless the gateway answers.
@@ -154,11 +160,11 @@ class Drain:
         except GatewayUnreachableError as error:
             return [Settled(message, Verdict(Outcome.UNREACHABLE, str(error)), None)]
         counted = _counted(message)
-        if not self._write_attempts(tokens, counted, counted.last_error):
+        if not self._write_attempts(tokens, counted):
             return []
         verdict = self._deliver([message], tokens)[seq]
         if verdict.outcome in UNCOUNTED:
-            self._write_attempts(tokens, message, message.last_error)
+            self._write_attempts(tokens, message)
             return [Settled(message, verdict, None)]
         return self._settle(tokens, [self._judge(counted, verdict, counted=True)])
 
@@ -182,23 +188,19 @@ class Drain:
         settled = [Settled(one.message, one.verdict, None) for one in judged]
         if any(one.verdict.outcome not in UNCOUNTED for one in judged):
             with writing(self.outbox) as connection:
-                settled = settle(connection, tokens, judged, self.settings.retry_policy, now_ms())
+                policy = self.settings.retry_policy
+                settled = settle(connection, self._destination, tokens, judged, policy, now_ms())
         _log(settled)
         return settled
 
-    def _write_attempts(self, tokens: dict[int, str], message: Message, reason: str | None) -> bool:
+    def _write_attempts(self, tokens: dict[int, str], message: Message) -> bool:
         with writing(self.outbox) as connection:
-            return count_attempt(connection, tokens, message, reason)
-
-
-def _crashes(message: Message) -> int:
-    """How many relays this message may have killed; kept in its reason, because ``attempts`` counts refusals too."""
-    counted = _COUNTED_CRASHES.fullmatch(message.last_error or "")
-    return int(counted[1]) if counted else 0
+            return count_attempt(connection, self._destination, tokens, message)
 
 
 def _counted(message: Message) -> Message:
-    return message._replace(attempts=message.attempts + 1, last_error=_CRASHES.format(_crashes(message) + 1))
+    attempts = min(message.attempts + 1, LARGEST_COUNT)
+    return message._replace(attempts=attempts, crashes=message.crashes + 1)
 
 
 def _any_unreachable(settled: Iterable[Settled]) -> bool:
@@ -206,11 +208,14 @@ def _any_unreachable(settled: Iterable[Settled]) -> bool:
 
 
 def _newest_of_each_key(messages: Iterable[Message]) -> list[Message]:
-    """Of messages with one key the one with the highest version; the others are superseded once it is delivered."""
+    """Of messages with one key the one with the highest version, of several with that the last enqueued.
+
+    The others are superseded once it is delivered.
+    """
     newest: dict[tuple[str, str], Message] = {}
     for message in messages:
         known = newest.get((message.topic, message.key))
-        if known is None or message.version > known.version:
+        if known is None or (message.version, message.seq) > (known.version, known.seq):
             newest[message.topic, message.key] = message
     return list(newest.values())
 

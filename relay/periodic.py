@@ -110,7 +110,7 @@ def schedule(
         look(False)
 
     def prune_old() -> None:
-        pruned = prune(outbox, settings.retention, lambda: not stop.is_set())
+        pruned = prune(outbox, leases.destination, settings.retention, lambda: not stop.is_set())
         if pruned:
             log.info("pruned", count=pruned)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from outbox import State, read_only, reading, statements
+from outbox import Destination, State, read_only, reading, statements
 from outbox.driver import is_plain_text
 from outbox.engine import let_others_write
 from outbox.leases import live_relays
@@ -108,7 +108,8 @@ def enqueue_selected(
             threading.Event().wait(page / rate)
         with Session(source) as session, session.begin():
             found = topic.replay_page(session, selection, place=place, limit=wanted)
-            seqs = statements.replayed_just_now(session.connection(), topic.name, found.ids)
+            connection = session.connection()
+            seqs = statements.replayed_just_now(connection, Destination.GATEWAY, topic.name, found.ids)
         for _, problem in found.odd:
             on_odd(problem)
         done.messages.add(seqs)
@@ -147,14 +148,14 @@ def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Repl
 
 def _look(source: Engine, done: Replayed, progress: Progress) -> None:
     with reading(source) as connection:
-        found = statements.open_replayed(connection)
+        found = statements.open_replayed(connection, Destination.GATEWAY)
         done.unsettled = Counter(state for seq, state in found if seq in done.messages)
     progress(done)
 
 
 def _relay_lives(source: Engine) -> bool:
     with reading(source) as connection:
-        return bool(live_relays(connection, statements.lease_clock(connection)))
+        return bool(live_relays(connection, Destination.GATEWAY, statements.lease_clock(connection)))
 
 
 def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:

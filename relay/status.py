@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine
 
-from outbox import State, reading, statements
+from outbox import Destination, State, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Relay, live_relays
 from relay.gateway import Gateway, GatewayUnreachableError
@@ -45,9 +45,9 @@ def read_status(source: Engine, gateway: Gateway) -> Status:
     """One look at both sides; works with no relay running and with the gateway down."""
     now = now_ms()
     with reading(source) as connection:
-        count = statements.count_by_state(connection)
-        oldest = statements.oldest_unsettled_at(connection)
-        relays = tuple(live_relays(connection, statements.lease_clock(connection)))
+        count = statements.count_by_state(connection, Destination.GATEWAY)
+        oldest = statements.oldest_unsettled_at(connection, Destination.GATEWAY)
+        relays = tuple(live_relays(connection, Destination.GATEWAY, statements.lease_clock(connection)))
     problem = None
     try:
         gateway.probe()

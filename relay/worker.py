@@ -5,15 +5,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outbox import DatabaseMissingError, Outcome, file_locks, reading, statements
+from outbox import DatabaseMissingError, Destination, Outcome, file_locks, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Leases
-from outbox.redact import reason_of
+from outbox.redact import MAX_REASON, reason_of
 from outbox.settle import Settled
 from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
@@ -61,7 +62,7 @@ class Worker:
         """
         gateway = AwaitedGateway(self.gateway, self._progress, answers_within(self.settings))
         introduction = self._introduction(gateway)
-        leases = Leases(self.outbox, self.settings.lease)
+        leases = leases_of(self.outbox, self.settings)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
             drain = Drain(self.outbox, gateway, leases, self.settings, listener.wait, listener.woken_within)
@@ -178,7 +179,7 @@ class Worker:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
         with reading(self.outbox) as connection:
-            empty = not statements.anything_due(connection, now, too_far, drain.closed.all())
+            empty = not statements.anything_due(connection, Destination.GATEWAY, now, too_far, drain.closed.all())
         # What is left is in shards of another relay, which may be gone.
         self._unbalanced.set()
         return empty
@@ -212,6 +213,16 @@ def _refuse_what_waits_for_a_newer_gateway(drain: Drain) -> None:
         raise UnrepairedError(
             f"messages of {topic} wait for a newer gateway: {reason}. Nothing was lost; upgrade it and run this again"
         )
+
+
+def leases_of(outbox: Engine, settings: Settings) -> Leases:
+    """Those of a relay that says of itself what others should see."""
+    try:
+        program = metadata.version("invite-relay")
+    except metadata.PackageNotFoundError:
+        program = "unknown"
+    gateway = shown(settings.gateway)[:MAX_REASON]
+    return Leases(outbox, settings.lease, Destination.GATEWAY, version=program, gateway=gateway)
 
 
 def _opened(breaker: Breaker, reason: str) -> float:

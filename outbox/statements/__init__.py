@@ -27,6 +27,7 @@ from outbox.statements.due import (
     under_way,
 )
 from outbox.statements.lease import (
+    Lease,
     delete_leases,
     delete_relay,
     delete_relays_unseen_since,
@@ -56,6 +57,7 @@ __all__ = [
     "Apart",
     "DrainedInto",
     "Found",
+    "Lease",
     "Left",
     "NewerThan",
     "anything_due",

@@ -5,20 +5,36 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from outbox.message import Destination
 from outbox.rows import ForEachRow, ForKeys, Insert
 
 Rows = Sequence[tuple[Any, ...]]
 
-_REFUSED = {"seq": "bigint", "version": "bigint", "enqueued_at": "bigint", "attempts": "bigint", "reason": "text"}
+_REFUSED = {
+    "seq": "bigint",
+    "version": "bigint",
+    "enqueued_at": "bigint",
+    "attempts": "bigint",
+    "reason": "text",
+    "refused_for_ms": "bigint",
+    "now": "bigint",
+}
 
 CHANNEL = "outbox_messages"
 
-_INSERT = Insert("outbox_messages", ("topic", "key", "version", "shard", "payload", "origin", "enqueued_at"))
+_COLUMNS = ("topic", "key", "version", "shard", "payload", "origin", "enqueued_at")
+# The gateway's say no destination: so a daemon goes on enqueueing while its database has the schema of 0.1.0.
+_INSERT = {
+    Destination.GATEWAY: Insert("outbox_messages", _COLUMNS),
+    Destination.ASSISTANT: Insert("outbox_messages", (*_COLUMNS, "destination")),
+}
 
 
-def insert_messages(connection: Connection, rows: Rows) -> None:
+def insert_messages(connection: Connection, destination: Destination, rows: Rows) -> None:
     """Adds pending messages: (topic, key, version, shard, payload, origin, enqueued_at)."""
-    _INSERT.run(connection, rows)
+    if destination is not Destination.GATEWAY:
+        rows = [(*row, destination.value) for row in rows]
+    _INSERT[destination].run(connection, rows)
 
 
 def notify(connection: Connection) -> None:
@@ -34,20 +50,21 @@ _DELIVERED = {
     "enqueued_at": "bigint",
     "attempts": "bigint",
     "now": "bigint",
+    "destination": "text",
 }
 # Settled by version and time too: in a database restored from a copy, a ``seq`` may have been given to another message.
 _MARK_DELIVERED = ForEachRow(
     """
     UPDATE outbox_messages AS m SET state = 'delivered', attempts = {attempts}, settled_at = {now}
     WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
-      AND m.topic = {topic} AND m.key = {key} AND m.state IN ('pending', 'retrying')
+      AND m.destination = {destination} AND m.topic = {topic} AND m.key = {key} AND m.state IN ('pending', 'retrying')
     """,
     _DELIVERED,
 )
 _OPEN = ForKeys(
     """
     SELECT seq, key, version FROM outbox_messages
-    WHERE topic = {given} AND key {among} AND state IN ('pending', 'retrying', 'dead')
+    WHERE destination = {given} AND topic = {given} AND key {among} AND state IN ('pending', 'retrying', 'dead')
     """
 )
 _MARK_SUPERSEDED = ForEachRow(
@@ -61,7 +78,8 @@ _MARK_DELIVERED_AND_SUPERSEDED = ForEachRow(
         attempts = CASE WHEN m.seq = {seq} THEN {attempts} ELSE m.attempts END,
         settled_at = {now}
     {from_rows}
-    WHERE m.topic = {topic} AND m.key = {key} AND m.version <= {version} AND m.state IN ('pending', 'retrying', 'dead')
+    WHERE m.destination = {destination} AND m.topic = {topic} AND m.key = {key}
+      AND (m.version, m.seq) <= ({version}, {seq}) AND m.state IN ('pending', 'retrying', 'dead')
       AND (m.seq <> {seq} OR (m.version = {version} AND m.enqueued_at = {enqueued_at} AND m.state <> 'dead'))
     """,
     _DELIVERED,
@@ -69,36 +87,45 @@ _MARK_DELIVERED_AND_SUPERSEDED = ForEachRow(
 _MARK_RETRYING = ForEachRow(
     """
     UPDATE outbox_messages AS m
-    SET state = 'retrying', attempts = {attempts}, last_error = {reason}, available_at = {available_at}
+    SET state = 'retrying', attempts = {attempts}, last_error = {reason}, available_at = {available_at},
+        refused_for_ms = {refused_for_ms}, refused_at = {now}
     {from_rows}
     WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
-      AND m.state IN ('pending', 'retrying')
+      AND m.destination = {destination} AND m.state IN ('pending', 'retrying')
     """,
-    _REFUSED | {"available_at": "bigint"},
+    _REFUSED | {"available_at": "bigint", "destination": "text"},
 )
 _MARK_DEAD = ForEachRow(
     """
     UPDATE outbox_messages AS m
-    SET state = 'dead', attempts = {attempts}, last_error = {reason}, settled_at = {now}
+    SET state = 'dead', attempts = {attempts}, last_error = {reason}, settled_at = {now},
+        refused_for_ms = {refused_for_ms}
     {from_rows}
     WHERE m.seq = {seq} AND m.version = {version} AND m.enqueued_at = {enqueued_at}
-      AND m.state IN ('pending', 'retrying')
+      AND m.destination = {destination} AND m.state IN ('pending', 'retrying')
     """,
-    _REFUSED | {"now": "bigint"},
+    _REFUSED | {"destination": "text"},
 )
 
 
-def mark_delivered(connection: Connection, rows: Rows) -> None:
+def mark_delivered(connection: Connection, destination: Destination, rows: Rows) -> None:
     """(seq, topic, key, version, enqueued_at, attempts, now). Every other message of the key, unsettled or dead, that
-    is not newer becomes superseded. By version: a later ``seq`` may hold an older state."""
+    is not newer becomes superseded.
+
+    By version, and only between equal versions by ``seq``: a later ``seq`` may hold an older state.
+    """
     if connection.dialect.name != "sqlite":
-        _MARK_DELIVERED_AND_SUPERSEDED.run(connection, rows)
+        _MARK_DELIVERED_AND_SUPERSEDED.run(connection, _for(destination, rows))
         return
     # SQLite updates a row found by its seq in one pass, and hardly ever is there another to be superseded.
-    _MARK_DELIVERED.run(connection, rows)
+    _MARK_DELIVERED.run(connection, _for(destination, rows))
     for topic in {row[1] for row in rows}:
         settled = {key: (seq, version, now) for seq, of, key, version, _, _, now in rows if of == topic}
-        _supersede(connection, settled, _OPEN.run(connection, settled, topic))
+        _supersede(connection, settled, _OPEN.run(connection, settled, destination.value, topic))
+
+
+def _for(destination: Destination, rows: Rows) -> Rows:
+    return [(*row, destination.value) for row in rows]
 
 
 def _supersede(connection: Connection, settled: Mapping[str, tuple[int, int, int]], others: Iterable[Row[Any]]) -> None:
@@ -106,45 +133,45 @@ def _supersede(connection: Connection, settled: Mapping[str, tuple[int, int, int
     old = []
     for other in others:
         seq, version, now = settled[other.key]
-        if other.seq != seq and other.version <= version:
+        if (other.version, other.seq) < (version, seq):
             old.append((other.seq, now))
     _MARK_SUPERSEDED.run(connection, old)
 
 
-def mark_retrying(connection: Connection, rows: Rows) -> None:
-    """(seq, version, enqueued_at, attempts, reason, available_at)."""
-    _MARK_RETRYING.run(connection, rows)
+def mark_retrying(connection: Connection, destination: Destination, rows: Rows) -> None:
+    """(seq, version, enqueued_at, attempts, reason, refused_for_ms, now, available_at)."""
+    _MARK_RETRYING.run(connection, _for(destination, rows))
 
 
-def mark_dead(connection: Connection, rows: Rows) -> None:
-    """(seq, version, enqueued_at, attempts, reason, now)."""
-    _MARK_DEAD.run(connection, rows)
+def mark_dead(connection: Connection, destination: Destination, rows: Rows) -> None:
+    """(seq, version, enqueued_at, attempts, reason, refused_for_ms, now)."""
+    _MARK_DEAD.run(connection, _for(destination, rows))
 
 
-def set_attempts(connection: Connection, seq: int, attempts: int, reason: str | None) -> None:
+def set_attempts(connection: Connection, destination: Destination, seq: int, attempts: int, crashes: int) -> None:
     connection.execute(
         text(
             """
-            UPDATE outbox_messages SET attempts = :attempts, last_error = :reason
-            WHERE seq = :seq AND state IN ('pending', 'retrying')
+            UPDATE outbox_messages SET attempts = :attempts, crashes = :crashes
+            WHERE seq = :seq AND destination = :destination AND state IN ('pending', 'retrying')
             """
         ),
-        {"seq": seq, "attempts": attempts, "reason": reason},
+        {"seq": seq, "destination": destination.value, "attempts": attempts, "crashes": crashes},
     )
 
 
-def delete_settled_before(connection: Connection, cutoff: int, limit: int) -> int:
+def delete_settled_before(connection: Connection, destination: Destination, cutoff: int, limit: int) -> int:
     """Deletes up to ``limit`` delivered and superseded messages settled before ``cutoff``; returns how many."""
     return connection.execute(
         text(
             """
             DELETE FROM outbox_messages WHERE seq IN (
                 SELECT seq FROM outbox_messages
-                WHERE state IN ('delivered', 'superseded') AND settled_at < :cutoff
+                WHERE destination = :destination AND state IN ('delivered', 'superseded') AND settled_at < :cutoff
                 ORDER BY settled_at LIMIT :limit)
             """
         ),
-        {"cutoff": cutoff, "limit": limit},
+        {"destination": destination.value, "cutoff": cutoff, "limit": limit},
     ).rowcount
 
 
@@ -155,8 +182,10 @@ def revive_dead(connection: Connection, seq: int, now: int) -> int:
         text(
             """
             UPDATE outbox_messages
-            SET state = 'pending', attempts = 0, available_at = NULL, settled_at = NULL, enqueued_at = :now
-            WHERE (topic, key) = (SELECT topic, key FROM outbox_messages WHERE seq = :seq AND state = 'dead')
+            SET state = 'pending', attempts = 0, available_at = NULL, settled_at = NULL, enqueued_at = :now,
+                refused_for_ms = 0, refused_at = NULL, crashes = 0
+            WHERE (destination, topic, key) = (
+                SELECT destination, topic, key FROM outbox_messages WHERE seq = :seq AND state = 'dead')
               AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
             """
         ),

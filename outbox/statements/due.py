@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from outbox.driver import Sized, is_plain_text
-from outbox.message import LARGEST_VERSION, LOWEST_SEQ, MAX_PAYLOAD_BYTES, NEVER_DELIVERED, SHARDS, Message, Origin
+from outbox.message import (
+    LARGEST_VERSION,
+    LOWEST_SEQ,
+    MAX_PAYLOAD_BYTES,
+    NEVER_DELIVERED,
+    SHARDS,
+    Destination,
+    Message,
+    Origin,
+)
 from outbox.rows import ForKeys
 
 # More than this no honest topic, key or reason has. Sizes are asked for before a text is read.
@@ -25,30 +34,32 @@ _MESSAGE = f"""
     m.seq, {_if_short("topic")}, {_if_short("key")}, m.version, m.shard & {SHARDS - 1} AS shard,
     CASE WHEN octet_length(m.payload) <= :short AND {_BOTH_SHORT} THEN m.payload END AS payload,
     CASE m.origin WHEN 'replay' THEN 'replay' ELSE 'live' END AS origin,
-    m.enqueued_at, m.state, m.attempts, {_if_short("last_error")},
-    NULL AS newer_dead_seq
+    m.enqueued_at, m.state, m.attempts, {_if_short("last_error")}, NULL AS newer_dead_seq,
+    m.available_at, m.refused_for_ms, m.refused_at, m.crashes
 """
-_COLUMNS = Message._fields.index("newer_dead_seq") + 1
+_COLUMNS = Message._fields.index("crashes") + 1
 # Flags read with the batch, so that the rare extra queries run only when they can find something.
 _ELSE = """
-    EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'dead') AS any_dead,
-    EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'retrying') AS any_retrying
+    EXISTS (SELECT 1 FROM outbox_messages WHERE destination = :destination AND state = 'dead') AS any_dead,
+    EXISTS (SELECT 1 FROM outbox_messages WHERE destination = :destination AND state = 'retrying') AS any_retrying
 """
 # One of a version that no row can have, or that was not a message of its key at all, says nothing of the key's state.
 _DEAD = ForKeys(
     f"""
     SELECT topic, key, version, seq FROM outbox_messages
-    WHERE topic = {{given}} AND key {{among}} AND state = 'dead' AND state IN ('pending', 'retrying', 'dead')
-      AND version <= {LARGEST_VERSION}
+    WHERE destination = {{given}} AND topic = {{given}} AND key {{among}}
+      AND state = 'dead' AND state IN ('pending', 'retrying', 'dead') AND version <= {LARGEST_VERSION}
       AND substr(coalesce(last_error, ''), 1, {len(NEVER_DELIVERED)}) <> '{NEVER_DELIVERED}'
-    ORDER BY version
+    ORDER BY version, seq
     """,  # noqa: S608 - constants
     lock="",
 )
-# An older message of a key waits until the newest is settled: it would mirror a state known to be old.
+# An older message of a key waits until the newest is settled: it would mirror a state known to be old. Of one version
+# the later seq is newer, yet a replayed message holds up no live one: live goes first, however long the replay.
 _NEWEST_OF_ITS_KEY = """
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
-                WHERE n.topic = m.topic AND n.key = m.key AND n.version > m.version
+                WHERE n.destination = m.destination AND n.topic = m.topic AND n.key = m.key
+                  AND (n.version, n.seq) > (m.version, m.seq) AND (n.version > m.version OR n.origin <= m.origin)
                   AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
 """
 
@@ -110,12 +121,13 @@ def _but(dialect: str, left: Sequence[Left]) -> tuple[str, dict[str, Any]]:
 
 
 class _Due:
-    """Messages that meet ``condition``, are the newest of their key, and are of some shards."""
+    """Messages that meet ``condition``, are the newest of their key, and are of some shards of a destination."""
 
     def __init__(self, condition: str, order: str) -> None:
         self._sql = f"""
             SELECT {_MESSAGE}, {_ELSE} FROM outbox_messages AS m
-            WHERE {condition} AND (m.shard & {SHARDS - 1}) {{among_shards}} AND {_NEWEST_OF_ITS_KEY}{{but}}
+            WHERE m.destination = :destination AND {condition}
+              AND (m.shard & {SHARDS - 1}) {{among_shards}} AND {_NEWEST_OF_ITS_KEY}{{but}}
             ORDER BY {order} LIMIT :limit
         """  # noqa: S608 - constants
         self._everything = Sized(self._sql.replace("{but}", ""))
@@ -123,6 +135,7 @@ class _Due:
     def read(
         self,
         connection: Connection,
+        destination: Destination,
         shards: Iterable[int],
         limit: int,
         max_bytes: int,
@@ -136,12 +149,20 @@ class _Due:
         query = Sized(self._sql.replace("{but}", words)) if words else self._everything
         # Below its share of the batch no payload can make it larger than wanted.
         short = min(max_bytes // limit, MAX_PAYLOAD_BYTES)
-        rows = query.rows(connection, shards=list(shards), limit=limit, short=short, **given, **more)
+        rows = query.rows(
+            connection,
+            destination=destination.value,
+            shards=list(shards),
+            limit=limit,
+            short=short,
+            **given,
+            **more,
+        )
         if not rows:
             return Found([], any_retrying=True)
         *_, any_dead, any_retrying = rows[0]
         found = _whole(connection, rows, max_bytes)
-        return Found(_with_newer_dead(connection, found) if any_dead else found, bool(any_retrying))
+        return Found(_with_newer_dead(connection, destination, found) if any_dead else found, bool(any_retrying))
 
 
 _BY_ITSELF = Sized(
@@ -184,21 +205,21 @@ def _by_itself(connection: Connection, message: Message) -> Message:
     )
 
 
-def _with_newer_dead(connection: Connection, messages: Sequence[Message]) -> list[Message]:
+def _with_newer_dead(connection: Connection, destination: Destination, messages: Sequence[Message]) -> list[Message]:
     dead: dict[tuple[str, str], tuple[int, int]] = {}
     readable = [message for message in messages if message.unreadable is None and is_plain_text(message.topic)]
     for topic in {message.topic for message in readable}:
         keys = [message.key for message in readable if message.topic == topic]
-        # By version, so that the newest of a key remains.
-        dead |= {(row.topic, row.key): (row.version, row.seq) for row in _DEAD.run(connection, keys, topic)}
+        # In order, so that the newest of a key remains.
+        found = _DEAD.run(connection, keys, destination.value, topic)
+        dead |= {(row.topic, row.key): (row.version, row.seq) for row in found}
     return [
-        message._replace(newer_dead_seq=_newer(dead.get((message.topic, message.key)), message.version))
-        for message in messages
+        message._replace(newer_dead_seq=_newer(dead.get((message.topic, message.key)), message)) for message in messages
     ]
 
 
-def _newer(dead: tuple[int, int] | None, version: int) -> int | None:
-    return dead[1] if dead is not None and dead[0] > version else None
+def _newer(dead: tuple[int, int] | None, message: Message) -> int | None:
+    return dead[1] if dead is not None and dead > (message.version, message.seq) else None
 
 
 # No equality on the origin: PostgreSQL would then take the primary key's order for good enough, and walk over all that
@@ -212,22 +233,24 @@ _DUE_UNKNOWN = _Due("m.state = 'retrying' AND m.available_at IS NULL", "m.seq")
 _DUE_TOO_FAR = _Due("m.state = 'retrying' AND m.available_at > :too_far", "m.available_at, m.seq")
 _WAITS = text(
     """
-    SELECT (SELECT min(available_at) FROM outbox_messages WHERE state = 'retrying') AS first,
-        (SELECT max(available_at) FROM outbox_messages WHERE state = 'retrying') AS last,
-        EXISTS (SELECT 1 FROM outbox_messages WHERE state = 'retrying' AND available_at IS NULL) AS any_unknown
+    SELECT (SELECT min(available_at) FROM outbox_messages WHERE destination = :destination AND state = 'retrying'),
+        (SELECT max(available_at) FROM outbox_messages WHERE destination = :destination AND state = 'retrying'),
+        EXISTS (SELECT 1 FROM outbox_messages
+                WHERE destination = :destination AND state = 'retrying' AND available_at IS NULL)
     """
 )
 
 _ONE_UNSETTLED = Sized(
     f"""
     SELECT {_MESSAGE} FROM outbox_messages AS m
-    WHERE m.seq = :seq AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
+    WHERE m.seq = :seq AND m.destination = :destination AND m.state IN ('pending', 'retrying') AND {_NEWEST_OF_ITS_KEY}
     """  # noqa: S608 - constants above
 )
 
 
 def pending(
     connection: Connection,
+    destination: Destination,
     shards: Iterable[int],
     limit: int,
     max_bytes: int,
@@ -243,14 +266,16 @@ def pending(
     live, replay = Origin.LIVE.value, Origin.REPLAY.value
     shards = list(shards)
     if live_from == replay_from == LOWEST_SEQ:
-        return _ALL_PENDING.read(connection, shards, limit, max_bytes, but)
+        return _ALL_PENDING.read(connection, destination, shards, limit, max_bytes, but)
     each_alone = replay_from != LOWEST_SEQ
     last = live if each_alone else replay
-    found = _PENDING.read(connection, shards, limit, max_bytes, but, first=live, begin=live_from, last=last)
+    given: dict[str, int | str] = {"first": live, "begin": live_from, "last": last}
+    found = _PENDING.read(connection, destination, shards, limit, max_bytes, but, **given)
     if each_alone:
         room = max_bytes - sum(len(message.payload) for message in found.messages)
         left = limit - len(found.messages)
-        more = _PENDING.read(connection, shards, left, room, but, first=replay, begin=replay_from, last=replay)
+        given = {"first": replay, "begin": replay_from, "last": replay}
+        more = _PENDING.read(connection, destination, shards, left, room, but, **given)
         return Found(found.messages + more.messages, found.any_retrying and more.any_retrying)
     return found
 
@@ -277,6 +302,7 @@ def under_way(connection: Connection, passed: int) -> tuple[int, int | None, int
 
 def retries_due(
     connection: Connection,
+    destination: Destination,
     shards: Iterable[int],
     limit: int,
     max_bytes: int,
@@ -289,7 +315,7 @@ def retries_due(
 
     A due time that is missing, or beyond ``too_far``, counts as over.
     """
-    first, last, any_unknown = connection.execute(_WAITS).one()
+    first, last, any_unknown = connection.execute(_WAITS, {"destination": destination.value}).one()
     wanted: list[tuple[_Due, dict[str, int]]] = []
     if first is not None and first <= now:
         wanted.append((_DUE_SINCE, {"until": now}))
@@ -300,30 +326,33 @@ def retries_due(
     found: list[Message] = []
     for due, given in wanted:
         room = max_bytes - sum(len(message.payload) for message in found)
-        found += due.read(connection, shards, limit - len(found), room, but, **given).messages
+        found += due.read(connection, destination, shards, limit - len(found), room, but, **given).messages
     return found
 
 
-def one_unsettled(connection: Connection, seq: int) -> Message | None:
+def one_unsettled(connection: Connection, destination: Destination, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
-    rows = _ONE_UNSETTLED.rows(connection, seq=seq, short=MAX_PAYLOAD_BYTES)
-    found = _with_newer_dead(connection, _whole(connection, rows, MAX_PAYLOAD_BYTES))
+    rows = _ONE_UNSETTLED.rows(connection, destination=destination.value, seq=seq, short=MAX_PAYLOAD_BYTES)
+    found = _with_newer_dead(connection, destination, _whole(connection, rows, MAX_PAYLOAD_BYTES))
     return found[0] if found else None
 
 
 _ANYTHING_DUE = f"""
-    SELECT EXISTS (SELECT 1 FROM outbox_messages AS m WHERE m.state = 'pending' AND {_NEWEST_OF_ITS_KEY}{{but}})
+    SELECT EXISTS (SELECT 1 FROM outbox_messages AS m
+                   WHERE m.destination = :destination AND m.state = 'pending' AND {_NEWEST_OF_ITS_KEY}{{but}})
         OR EXISTS (SELECT 1 FROM outbox_messages AS m
-                   WHERE m.state = 'retrying'
+                   WHERE m.destination = :destination AND m.state = 'retrying'
                      AND (m.available_at <= :now OR m.available_at > :too_far OR m.available_at IS NULL)
                      AND {_NEWEST_OF_ITS_KEY}{{but}})
 """  # noqa: S608 - constants above
 _ANYTHING_AT_ALL_DUE = Sized(_ANYTHING_DUE.replace("{but}", ""))
 
 
-def anything_due(connection: Connection, now: int, too_far: int, but: Sequence[Left] = ()) -> bool:
+def anything_due(
+    connection: Connection, destination: Destination, now: int, too_far: int, but: Sequence[Left] = ()
+) -> bool:
     """Whether any message, of any relay's shards, could be delivered now; those that ``but`` names cannot."""
     words, more = _but(connection.dialect.name, but)
     query = Sized(_ANYTHING_DUE.replace("{but}", words)) if words else _ANYTHING_AT_ALL_DUE
-    ((found,),) = query.rows(connection, now=now, too_far=too_far, **more)
+    ((found,),) = query.rows(connection, destination=destination.value, now=now, too_far=too_far, **more)
     return bool(found)

@@ -1,11 +1,12 @@
 """Who may settle which shard, and which relays there are."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from outbox.clock import now_ms
+from outbox.message import Destination
 from outbox.rows import ForEachRow, ForKeys
 
 Row = Mapping[str, Any]
@@ -15,20 +16,39 @@ Rows = Sequence[tuple[Any, ...]]
 _SHARING_OUT = 0x6F7574626F78
 
 
-def leases(connection: Connection) -> Sequence[tuple[int, str, str, int]]:
-    """All leases as (shard, owner, token, expires_at)."""
-    rows = connection.execute(text("SELECT shard, owner, token, expires_at FROM outbox_leases ORDER BY shard"))
-    return [(row.shard, row.owner, row.token, row.expires_at) for row in rows]
+class Lease(NamedTuple):
+    """``length_ms`` is for how long it was taken: its end can never lie further ahead."""
+
+    shard: int
+    owner: str
+    token: str
+    expires_at: int
+    length_ms: int
+
+
+def leases(connection: Connection, destination: Destination) -> Sequence[Lease]:
+    """All leases of a destination's shards."""
+    rows = connection.execute(
+        text(
+            """
+            SELECT shard, owner, token, expires_at, length_ms FROM outbox_leases
+            WHERE destination = :destination ORDER BY shard
+            """
+        ),
+        {"destination": destination.value},
+    )
+    return [Lease._make(row) for row in rows]
 
 
 _TOKENS_STANDING = ForKeys(
-    "SELECT shard, token FROM outbox_leases WHERE shard {among} ORDER BY shard {lock}", lock="FOR SHARE"
+    "SELECT shard, token FROM outbox_leases WHERE destination = {given} AND shard {among} ORDER BY shard {lock}",
+    lock="FOR SHARE",
 )
 
 
-def tokens_standing(connection: Connection, shards: Iterable[int]) -> dict[int, str]:
+def tokens_standing(connection: Connection, destination: Destination, shards: Iterable[int]) -> dict[int, str]:
     """Shard to token. Nobody can take or give up one of these leases before the caller's transaction ends."""
-    return {row.shard: row.token for row in _TOKENS_STANDING.run(connection, shards)}
+    return {row.shard: row.token for row in _TOKENS_STANDING.run(connection, shards, destination.value)}
 
 
 def lock_leases(connection: Connection) -> None:
@@ -47,61 +67,95 @@ def lease_clock(connection: Connection) -> int:
 
 _PUT_LEASES = ForEachRow(
     """
-    INSERT INTO outbox_leases (shard, owner, token, expires_at) {values}
-    ON CONFLICT (shard) DO UPDATE
-    SET owner = excluded.owner, token = excluded.token, expires_at = excluded.expires_at
+    INSERT INTO outbox_leases (shard, owner, token, expires_at, length_ms, destination) {values}
+    ON CONFLICT (destination, shard) DO UPDATE
+    SET owner = excluded.owner, token = excluded.token, expires_at = excluded.expires_at, length_ms = excluded.length_ms
     """,
-    {"shard": "bigint", "owner": "text", "token": "text", "expires_at": "bigint"},
+    {
+        "shard": "bigint",
+        "owner": "text",
+        "token": "text",
+        "expires_at": "bigint",
+        "length_ms": "bigint",
+        "destination": "text",
+    },
 )
 _EXTEND_LEASES = ForEachRow(
     """
     UPDATE outbox_leases AS l SET expires_at = {expires_at} {from_rows}
-    WHERE l.shard = {shard} AND l.token = {token}
+    WHERE l.destination = {destination} AND l.shard = {shard} AND l.token = {token}
     """,
-    {"shard": "bigint", "token": "text", "expires_at": "bigint"},
+    {"shard": "bigint", "token": "text", "expires_at": "bigint", "destination": "text"},
 )
 _DELETE_LEASES = ForEachRow(
-    "DELETE FROM outbox_leases AS l {using_rows} WHERE l.shard = {shard} AND l.token = {token}",
-    {"shard": "bigint", "token": "text"},
+    """
+    DELETE FROM outbox_leases AS l {using_rows}
+    WHERE l.destination = {destination} AND l.shard = {shard} AND l.token = {token}
+    """,
+    {"shard": "bigint", "token": "text", "destination": "text"},
 )
 
 
-def put_leases(connection: Connection, rows: Rows) -> None:
-    """Takes shards over, (shard, owner, token, expires_at); the caller holds the lock and has seen that each is free
+def put_leases(connection: Connection, destination: Destination, rows: Sequence[Lease]) -> None:
+    """Takes shards over; the caller holds the lock and has seen that each is free
     or lapsed."""
-    _PUT_LEASES.run(connection, rows)
+    _PUT_LEASES.run(connection, [(*row, destination.value) for row in rows])
 
 
-def extend_leases(connection: Connection, rows: Rows) -> None:
+def extend_leases(connection: Connection, destination: Destination, rows: Rows) -> None:
     """(shard, token, expires_at)."""
-    _EXTEND_LEASES.run(connection, rows)
+    _EXTEND_LEASES.run(connection, [(*row, destination.value) for row in rows])
 
 
-def delete_leases(connection: Connection, rows: Iterable[tuple[int, str]]) -> None:
+def delete_leases(connection: Connection, destination: Destination, rows: Iterable[tuple[int, str]]) -> None:
     """(shard, token)."""
-    _DELETE_LEASES.run(connection, list(rows))
+    _DELETE_LEASES.run(connection, [(*row, destination.value) for row in rows])
 
 
-def put_relay(connection: Connection, row: Row) -> None:
-    connection.execute(
-        text(
-            """
-            INSERT INTO outbox_relays (id, host, pid, started_at, seen_at) VALUES (:id, :host, :pid, :now, :now)
-            ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
-            """
-        ),
-        row,
-    )
+_RELAY = (
+    "id",
+    "host",
+    "host_name",
+    "pid",
+    "pid_started",
+    "version",
+    "gateway",
+    "started_at",
+    "seen_at",
+    "last_error",
+    "down_since",
+    "last_delivered_at",
+)
+_KEPT_FROM_ITS_START = ("id", "started_at")
+_PUT_RELAY = text(
+    f"""
+    INSERT INTO outbox_relays (destination, {", ".join(_RELAY)})
+    VALUES (:destination, {", ".join(f":{one}" for one in _RELAY)})
+    ON CONFLICT (id) DO UPDATE
+    SET {", ".join(f"{one} = excluded.{one}" for one in _RELAY if one not in _KEPT_FROM_ITS_START)}
+    """  # noqa: S608 - constants
+)
+
+
+def put_relay(connection: Connection, destination: Destination, row: Row) -> None:
+    """What `relays` returns; a relay that is there keeps the instant at which it started."""
+    connection.execute(_PUT_RELAY, {**row, "destination": destination.value})
 
 
 def delete_relay(connection: Connection, relay_id: str) -> None:
     connection.execute(text("DELETE FROM outbox_relays WHERE id = :id"), {"id": relay_id})
 
 
-def delete_relays_unseen_since(connection: Connection, cutoff: int) -> None:
-    connection.execute(text("DELETE FROM outbox_relays WHERE seen_at < :cutoff"), {"cutoff": cutoff})
+def delete_relays_unseen_since(connection: Connection, destination: Destination, cutoff: int) -> None:
+    connection.execute(
+        text("DELETE FROM outbox_relays WHERE destination = :destination AND seen_at < :cutoff"),
+        {"destination": destination.value, "cutoff": cutoff},
+    )
 
 
-def relays(connection: Connection) -> list[Row]:
-    rows = connection.execute(text("SELECT id, host, pid, started_at, seen_at FROM outbox_relays ORDER BY id"))
+def relays(connection: Connection, destination: Destination) -> list[Row]:
+    rows = connection.execute(
+        text(f"SELECT {', '.join(_RELAY)} FROM outbox_relays WHERE destination = :destination ORDER BY id"),  # noqa: S608 - constants
+        {"destination": destination.value},
+    )
     return [dict(row._mapping) for row in rows]

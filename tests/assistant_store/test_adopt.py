@@ -19,9 +19,11 @@ from tests.gateway_store.catalogue import query, run, tables
 ALL_TABLES = [
     TABLE,
     "assistant_store_schema_version",
+    "outbox_identity",
     "outbox_leases",
     "outbox_messages",
     "outbox_relays",
+    "outbox_routes",
     "outbox_schema_version",
 ]
 OF_THE_DAEMON = {

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 import outbox
 from outbox import Message, Origin, open_engine, reading, statements, writing
 from outbox.leases import LONGEST_LEASE, Leases
+from outbox.message import Destination
 from tests.conftest import message_of, rows, write
 from tests.databases import OUTBOX, database_url
 
@@ -72,15 +73,18 @@ class Outbox:
 
     def pending(self, limit: int = 100, max_bytes: int = 10**9) -> list[Message]:
         with reading(self.engine) as connection:
-            return statements.pending(connection, range(outbox.SHARDS), limit, max_bytes).messages
+            return statements.pending(connection, Destination.GATEWAY, range(outbox.SHARDS), limit, max_bytes).messages
 
     def retries_due(self, now: int, too_far: int, limit: int = 100) -> list[Message]:
         with reading(self.engine) as connection:
-            return statements.retries_due(connection, range(outbox.SHARDS), limit, 10**9, now=now, too_far=too_far)
+            shards = range(outbox.SHARDS)
+            return statements.retries_due(
+                connection, Destination.GATEWAY, shards, limit, 10**9, now=now, too_far=too_far
+            )
 
     def lease_all(self) -> dict[int, str]:
         """The tokens of a relay that holds every shard."""
-        leases = Leases(self.engine, LONGEST_LEASE)
+        leases = Leases(self.engine, LONGEST_LEASE, Destination.GATEWAY)
         leases.balance()
         return leases.tokens
 

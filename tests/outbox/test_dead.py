@@ -6,6 +6,7 @@ from freezegun import freeze_time
 from outbox import reading
 from outbox.clock import now_ms
 from outbox.dead import list_dead, retry_dead, show_message
+from outbox.message import Destination
 from tests.conftest import write
 from tests.outbox.conftest import Outbox
 
@@ -19,7 +20,7 @@ def test_the_list_holds_every_dead_letter_without_its_payload(box: Outbox) -> No
     seq = put_dead(box, "a")
     box.put_settled("delivered", 5, key="done")
 
-    (dead,) = list_dead(box.engine)
+    (dead,) = list_dead(box.engine, Destination.GATEWAY)
 
     assert dead == {
         "seq": seq,
@@ -44,7 +45,7 @@ def test_a_list_longer_than_a_page_is_complete_and_in_order(box: Outbox) -> None
         " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100) SELECT i FROM n)",
     )
 
-    seqs = [dead["seq"] for dead in list_dead(box.engine)]
+    seqs = [dead["seq"] for dead in list_dead(box.engine, Destination.GATEWAY)]
 
     assert seqs == sorted(seqs)
     assert len(seqs) == 1101
@@ -52,7 +53,7 @@ def test_a_list_longer_than_a_page_is_complete_and_in_order(box: Outbox) -> None
 
 def test_no_transaction_is_open_while_the_list_is_looked_through(box: Outbox) -> None:
     put_dead(box, "a")
-    dead = list_dead(box.engine)
+    dead = list_dead(box.engine, Destination.GATEWAY)
     next(dead)
 
     assert box.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

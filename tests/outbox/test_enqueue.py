@@ -7,8 +7,11 @@ from sqlalchemy.orm import Session
 
 from outbox import Origin, OutboxFullError, enqueue, shard_of, statements, writing
 from outbox.enqueue import enqueue_many
+from outbox.message import Destination
 from tests.conftest import rows
 from tests.outbox.conftest import TOPIC, Outbox
+
+GATEWAY = Destination.GATEWAY
 
 
 def add_thing(session: Session, name: str) -> None:
@@ -100,18 +103,23 @@ def test_a_new_message_is_pending_in_the_shard_of_its_key(box: Outbox) -> None:
         "available_at": None,
         "last_error": None,
         "settled_at": None,
+        "destination": "gateway",
+        "refused_for_ms": 0,
+        "refused_at": None,
+        "crashes": 0,
     }
 
 
 @pytest.mark.parametrize(
-    "odd", ["", " ", "%", "%s", ":name", "{shard}", "it's", '"', "\\u0041", "é😀", "a\r\n\tb", "null", "1"]
+    "odd", [" ", "%", "%s", ":name", "{shard}", "it's", '"', "\\u0041", "é😀", "a\r\n\tb", "null", "1"]
 )
 def test_a_key_and_a_payload_of_any_text_come_back_as_they_were_and_can_be_settled(box: Outbox, odd: str) -> None:
     seq = box.put(odd, version=2**53 - 1, payload=odd)
     (message,) = box.pending()
 
     with writing(box.engine) as connection:
-        statements.mark_delivered(connection, [(seq, TOPIC, message.key, message.version, message.enqueued_at, 0, 1)])
+        row = (seq, TOPIC, message.key, message.version, message.enqueued_at, 0, 1)
+        statements.mark_delivered(connection, Destination.GATEWAY, [row])
 
     assert (message.key, message.payload, message.version) == (odd, odd, 2**53 - 1)
     assert box.state(seq) == "delivered"
@@ -124,7 +132,7 @@ def test_the_shard_of_a_key_is_its_crc32_modulo_64() -> None:
 
 def test_enqueueing_no_rows_writes_nothing(box: Outbox) -> None:
     with Session(box.engine) as session, session.begin():
-        enqueue_many(session, session.connection(), topic=TOPIC, rows=[], origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), GATEWAY, topic=TOPIC, rows=[], origin=Origin.REPLAY)
 
     assert box.rows() == []
 
@@ -133,7 +141,7 @@ def test_beyond_the_limit_the_callers_transaction_goes_on_and_nothing_is_enqueue
     limited = box.open(max_unsettled=2)
     with Session(limited) as session, session.begin():
         add_thing(session, "a")
-        enqueue_many(session, session.connection(), topic=TOPIC, rows=[("b", 1, "{}")], origin=Origin.LIVE)
+        enqueue_many(session, session.connection(), GATEWAY, topic=TOPIC, rows=[("b", 1, "{}")], origin=Origin.LIVE)
 
         with pytest.raises(OutboxFullError, match="limit of 2 unsettled messages; nothing was enqueued"):
             enqueue(session, topic=TOPIC, key="c", version=1, payload="{}")
@@ -147,7 +155,7 @@ def test_a_page_that_does_not_fit_the_limit_is_refused_as_a_whole(box: Outbox) -
     page = [(name, 1, "{}") for name in ("a", "b", "c")]
 
     with pytest.raises(OutboxFullError), Session(limited) as session, session.begin():
-        enqueue_many(session, session.connection(), topic=TOPIC, rows=page, origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), GATEWAY, topic=TOPIC, rows=page, origin=Origin.REPLAY)
 
     assert box.rows() == []
 

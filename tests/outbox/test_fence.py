@@ -7,6 +7,7 @@ import pytest
 
 from outbox import DELIVERED, Outcome, RetryPolicy, Verdict, shard_of, writing
 from outbox.leases import Leases
+from outbox.message import Destination
 from outbox.settle import Judged, count_attempt, settle
 from tests.conftest import write
 from tests.outbox.conftest import Outbox
@@ -30,7 +31,7 @@ def tokens_taken_by_another(box: Outbox) -> dict[int, str]:
 
 
 def tokens_of_a_released_lease(box: Outbox) -> dict[int, str]:
-    leases = Leases(box.engine, timedelta(seconds=10))
+    leases = Leases(box.engine, timedelta(seconds=10), Destination.GATEWAY)
     leases.balance()
     held = leases.tokens
     leases.release()
@@ -50,7 +51,9 @@ def test_a_relay_whose_lease_is_lost_writes_nothing(box: Outbox, lost: Lost, ver
     tokens = lost(box)
 
     with writing(box.engine) as connection:
-        (settled,) = settle(connection, tokens, [Judged(box.message(newest), verdict)], POLICY, NOW)
+        (settled,) = settle(
+            connection, Destination.GATEWAY, tokens, [Judged(box.message(newest), verdict)], POLICY, NOW
+        )
 
     assert (settled.verdict.outcome, settled.state) == (Outcome.LEASE_LOST, None)
     assert box.rows() == before
@@ -64,7 +67,7 @@ def test_a_batch_settles_the_shards_that_are_still_held(box: Outbox) -> None:
 
     with writing(box.engine) as connection:
         judged = [Judged(box.message(seq), DELIVERED) for seq in (held, lost)]
-        settled = settle(connection, tokens, judged, POLICY, NOW)
+        settled = settle(connection, Destination.GATEWAY, tokens, judged, POLICY, NOW)
 
     assert [one.verdict.outcome for one in settled] == [Outcome.DELIVERED, Outcome.LEASE_LOST]
     assert [box.state(held), box.state(lost)] == ["delivered", "pending"]
@@ -76,7 +79,7 @@ def test_a_lease_that_ran_out_but_that_no_one_took_still_settles(box: Outbox) ->
     write(box.engine, "UPDATE outbox_leases SET expires_at = 0")
 
     with writing(box.engine) as connection:
-        settle(connection, tokens, [Judged(box.message(seq), DELIVERED)], POLICY, NOW)
+        settle(connection, Destination.GATEWAY, tokens, [Judged(box.message(seq), DELIVERED)], POLICY, NOW)
 
     assert box.state(seq) == "delivered"
 
@@ -87,7 +90,7 @@ def test_an_attempt_is_not_counted_without_the_lease(box: Outbox) -> None:
     tokens = tokens_taken_by_another(box)
 
     with writing(box.engine) as connection:
-        written = count_attempt(connection, tokens, box.message(seq), "its relay stopped")
+        written = count_attempt(connection, Destination.GATEWAY, tokens, box.message(seq))
 
     assert not written
     assert box.row(seq) == before

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from outbox import DELIVERED, Outcome, enqueue, statements, writing
 from outbox.leases import Leases
-from outbox.message import Message
+from outbox.message import Destination, Message
 from outbox.settle import Judged, count_attempt, settle
 from tests.conftest import write
 from tests.outbox.conftest import TOPIC, Outbox
@@ -23,12 +23,12 @@ Write = Callable[[Connection, dict[int, str], Message], object]
 
 
 def deliver(connection: Connection, tokens: dict[int, str], message: Message) -> object:
-    (settled,) = settle(connection, tokens, [Judged(message, DELIVERED)], POLICY, NOW)
+    (settled,) = settle(connection, Destination.GATEWAY, tokens, [Judged(message, DELIVERED)], POLICY, NOW)
     return settled.verdict.outcome
 
 
 def count(connection: Connection, tokens: dict[int, str], message: Message) -> object:
-    return count_attempt(connection, tokens, message, "its relay stopped")
+    return count_attempt(connection, Destination.GATEWAY, tokens, message)
 
 
 @pytest.mark.parametrize("write_under_the_fence", [deliver, count])
@@ -37,7 +37,7 @@ def test_a_lapsed_lease_is_not_taken_while_what_it_allows_is_written(box: Outbox
     tokens = box.lease_all()
     write(box.engine, "UPDATE outbox_leases SET expires_at = 0")
     impatient = box.open(busy_timeout=0)
-    other = Leases(impatient, timedelta(seconds=10))
+    other = Leases(impatient, timedelta(seconds=10), Destination.GATEWAY)
 
     with writing(box.engine) as connection:
         write_under_the_fence(connection, tokens, message)
@@ -60,7 +60,8 @@ def test_whoever_comes_while_the_lease_is_being_taken_waits_and_writes_nothing(
             return write_under_the_fence(connection, tokens, message)
 
     with writing(box.engine) as connection:
-        statements.put_leases(connection, [(message.shard, "another relay", "its token", NOW)])
+        taken = statements.Lease(message.shard, "another relay", "its token", NOW, 10_000)
+        statements.put_leases(connection, Destination.GATEWAY, [taken])
         late = start_behind_a_lock(box.engine, write_late)
 
     assert late.result() == lost

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event, text
 
 from outbox import SHARDS, Message, Origin, horizon, reading, writing
 from outbox.horizon import Horizon
+from outbox.message import Destination
 from tests.outbox.conftest import TOPIC, Outbox
 
 pytestmark = pytest.mark.only("postgresql", because="SQLite commits in the order of seq, and keeps no settled entries")
@@ -25,7 +26,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(box: Outbox, at: Horizon, limit: int = 100) -> list[Message]:
     with reading(box.engine) as connection:
-        return at.pending(connection, EVERY_SHARD, limit, 10**9).messages
+        return at.pending(connection, Destination.GATEWAY, EVERY_SHARD, limit, 10**9).messages
 
 
 def settle_all(box: Outbox, at: Horizon) -> int:
@@ -84,7 +85,7 @@ def test_while_there_is_nothing_to_pass_no_transaction_is_given_a_number(box: Ou
     while at._begin[Origin.LIVE] <= 1:
         read(box, at)
     with reading(box.engine) as connection:
-        at.pending(connection, EVERY_SHARD, 100, 10**9)
+        at.pending(connection, Destination.GATEWAY, EVERY_SHARD, 100, 10**9)
         (number,) = connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()").one()
     assert number is None
 
@@ -123,7 +124,7 @@ def test_other_shards_are_read_from_the_start(box: Outbox) -> None:
     box.change(box.put("b"), shard=2)
     with reading(box.engine) as connection:
         for _ in range(5):
-            at.pending(connection, [2], 10, 10**9)
+            at.pending(connection, Destination.GATEWAY, [2], 10, 10**9)
     assert [one.key for one in read(box, at)] == ["a", "b"]
 
 
@@ -176,7 +177,7 @@ def entries_walked(box: Outbox, at: Horizon) -> tuple[int, list[Message]]:
 
     with reading(box.engine) as connection:
         event.listen(connection, "before_cursor_execute", note)
-        found = at.pending(connection, EVERY_SHARD, 100, 10**9).messages
+        found = at.pending(connection, Destination.GATEWAY, EVERY_SHARD, 100, 10**9).messages
         event.remove(connection, "before_cursor_execute", note)
         ((statement, parameters),) = sent
         (plan,) = connection.exec_driver_sql(

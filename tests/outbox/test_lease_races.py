@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from outbox import DELIVERED, SHARDS, writing
 from outbox.leases import Leases
+from outbox.message import Destination
 from outbox.settle import Judged, settle
 from tests.outbox.conftest import Outbox
 from tests.outbox.test_fence import NOW, POLICY
@@ -18,7 +19,7 @@ from tests.outbox.threads import run_together, start_behind_a_lock
 
 def test_relays_that_balance_at_the_same_moment_take_no_shard_twice(box: Outbox) -> None:
     start = threading.Barrier(4)
-    relays = [Leases(box.open(), LEASE, owner=f"relay-{number}") for number in range(4)]
+    relays = [Leases(box.open(), LEASE, Destination.GATEWAY, owner=f"relay-{number}") for number in range(4)]
 
     def balance(one: Leases) -> None:
         start.wait(10)
@@ -35,7 +36,7 @@ def test_relays_that_balance_at_the_same_moment_take_no_shard_twice(box: Outbox)
 @pytest.mark.only("postgresql", because="SQLite's BEGIN IMMEDIATE is the lock")
 def test_a_relay_that_has_read_who_holds_what_is_waited_for_until_it_has_taken_its_share(box: Outbox) -> None:
     engine = box.open()
-    first, second = Leases(engine, LEASE, owner="a"), relay(box, "b")
+    first, second = Leases(engine, LEASE, Destination.GATEWAY, owner="a"), relay(box, "b")
     others: list[Future[object]] = []
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -63,7 +64,7 @@ def test_a_renewal_and_a_settling_of_many_shards_at_once_do_not_block_each_other
 
     def settle_all() -> None:
         with writing(box.engine) as connection:
-            settle(connection, leases.tokens, judged, POLICY, NOW)
+            settle(connection, leases.destination, leases.tokens, judged, POLICY, NOW)
 
     with writing(box.engine) as connection:
         connection.exec_driver_sql("SELECT 1 FROM outbox_leases WHERE shard = 40 FOR UPDATE")

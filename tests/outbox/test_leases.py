@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from outbox import SHARDS, reading, statements
 from outbox.leases import LONGEST_LEASE, Leases, fair_share
+from outbox.message import Destination
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 
@@ -19,7 +20,7 @@ GONE_PID = 2**22 + 1
 
 
 def relay(box: Outbox, name: str) -> Leases:
-    return Leases(box.engine, LEASE, owner=name)
+    return Leases(box.engine, LEASE, Destination.GATEWAY, owner=name)
 
 
 def held(*relays: Leases) -> list[int]:
@@ -147,7 +148,7 @@ def test_what_is_taken_while_a_renewal_ends_stays_held(box: Outbox) -> None:
 @pytest.mark.parametrize("length", [timedelta(0), timedelta(seconds=-1), LONGEST_LEASE + timedelta(milliseconds=1)])
 def test_a_lease_of_a_length_that_others_would_not_believe_is_refused(box: Outbox, length: timedelta) -> None:
     with pytest.raises(ValueError, match=r"a lease must be longer than 0 and at most 0:01:00, got"):
-        Leases(box.engine, length)
+        Leases(box.engine, length, Destination.GATEWAY)
 
 
 def test_a_released_relay_frees_only_what_is_still_its_own(box: Outbox) -> None:
@@ -158,4 +159,4 @@ def test_a_released_relay_frees_only_what_is_still_its_own(box: Outbox) -> None:
     first.release()
 
     with reading(box.engine) as connection:
-        assert [(shard, owner) for shard, owner, _, _ in statements.leases(connection)] == [(0, "b")]
+        assert [(one.shard, one.owner) for one in statements.leases(connection, Destination.GATEWAY)] == [(0, "b")]

@@ -98,7 +98,7 @@ def test_processes_that_open_and_create_one_new_database_at_once_all_succeed(tmp
 
         with opened(url) as engine:
             assert rows(engine, "SELECT count(*) AS n FROM outbox_messages") == [{"n": 8}]
-            assert rows(engine, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0001"}]
+            assert rows(engine, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0002"}]
 
 
 def test_an_upgrade_waits_for_another_no_longer_than_its_busy_timeout_and_then_finds_what_it_did(
@@ -121,7 +121,7 @@ def test_an_upgrade_waits_for_another_no_longer_than_its_busy_timeout_and_then_f
         outbox.upgrade(impatient)
 
         assert len(refused) == 1
-        assert rows(impatient, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0001"}]
+        assert rows(impatient, "SELECT version_num FROM outbox_schema_version") == [{"version_num": "0002"}]
 
 
 def test_an_upgrade_killed_at_any_step_leaves_nothing_and_a_second_one_succeeds(
@@ -151,7 +151,7 @@ def test_an_upgrade_killed_at_any_step_leaves_nothing_and_a_second_one_succeeds(
     assert kills > 8
 
 
-@pytest.mark.parametrize("version", ["0002", "9999"])
+@pytest.mark.parametrize("version", ["0003", "9999"])
 def test_a_database_of_a_later_release_is_refused_by_name_and_left_as_it_is(box: Outbox, version: str) -> None:
     write(box.engine, "UPDATE outbox_schema_version SET version_num = :version", version=version)
     before = schema(box.engine)

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from outbox import Origin, enqueue
 from outbox.enqueue import enqueue_many
+from outbox.message import Destination
 from outbox.notify import TRY_AGAIN_SECONDS
 from outbox.wake import WakeListener, listen
 from tests.conftest import rows, write
@@ -31,7 +32,12 @@ def test_a_writer_that_sends_no_wake_up_still_enqueues(box: Outbox) -> None:
         with Session(quiet) as session, session.begin():
             enqueue(session, topic=TOPIC, key="quiet", version=1, payload="{}")
             enqueue_many(
-                session, session.connection(), topic=TOPIC, rows=[("quiet too", 1, "{}")], origin=Origin.REPLAY
+                session,
+                session.connection(),
+                Destination.GATEWAY,
+                topic=TOPIC,
+                rows=[("quiet too", 1, "{}")],
+                origin=Origin.REPLAY,
             )
         unheard = woken()
         box.put("loud")

@@ -7,6 +7,7 @@ from freezegun import freeze_time
 from sqlalchemy import event
 
 from outbox.clock import now_ms
+from outbox.message import Destination
 from outbox.prune import ROWS_A_TRANSACTION, prune
 from tests.conftest import write
 from tests.outbox.conftest import Outbox
@@ -20,7 +21,7 @@ def test_what_was_settled_longer_ago_than_the_retention_goes(box: Outbox, state:
         box.put_settled(state, now_ms() - 7 * 86_400_000 - 1, key="old")
         young = box.put_settled(state, now_ms() - 7 * 86_400_000, key="young")
 
-        pruned = prune(box.engine, RETENTION)
+        pruned = prune(box.engine, Destination.GATEWAY, RETENTION)
 
     assert pruned == 1
     assert [row["seq"] for row in box.rows()] == [young]
@@ -32,7 +33,7 @@ def test_what_waits_or_is_dead_never_goes_however_old(box: Outbox) -> None:
     box.put("c", enqueued_at=0, state="dead", settled_at=0)
     before = box.rows()
 
-    pruned = prune(box.engine, timedelta(0))
+    pruned = prune(box.engine, Destination.GATEWAY, timedelta(0))
 
     assert pruned == 0
     assert box.rows() == before
@@ -50,7 +51,7 @@ def test_many_rows_go_in_several_transactions(box: Outbox) -> None:
     commits: list[object] = []
     event.listen(box.engine, "commit", commits.append)
 
-    pruned = prune(box.engine, RETENTION)
+    pruned = prune(box.engine, Destination.GATEWAY, RETENTION)
 
     assert pruned == 2 * ROWS_A_TRANSACTION + 1
     assert box.rows() == []

@@ -7,27 +7,35 @@ import pytest
 from sqlalchemy import Connection, event
 
 from outbox import statements, writing
+from outbox.message import Destination
 from outbox.statements import change
 from tests.outbox.conftest import TOPIC, Outbox
 
 SHARDS = range(64)
+GATEWAY = Destination.GATEWAY
 OF_THE_TABLE = ("outbox_messages", "m", "n")
 QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
-    "pending": ("ix_outbox_pending", lambda c: statements.pending(c, SHARDS, 100, 10**6)),
+    "pending": ("ix_outbox_pending", lambda c: statements.pending(c, GATEWAY, SHARDS, 100, 10**6)),
     "retries_due": (
         "ix_outbox_retrying",
-        lambda c: statements.retries_due(c, SHARDS, 100, 10**6, now=5, too_far=50),
+        lambda c: statements.retries_due(c, GATEWAY, SHARDS, 100, 10**6, now=5, too_far=50),
     ),
-    "anything_due": ("ix_outbox_pending", lambda c: statements.anything_due(c, 5, 50)),
-    "mark_delivered": ("INTEGER PRIMARY KEY", lambda c: statements.mark_delivered(c, [(1, TOPIC, "k", 1, 1, 0, 1)])),
-    "supersede": ("ix_outbox_key", lambda c: change._OPEN.run(c, ["k"], TOPIC)),
-    "mark_retrying": ("INTEGER PRIMARY KEY", lambda c: statements.mark_retrying(c, [(1, 1, 1, 1, "no", 1)])),
-    "mark_dead": ("INTEGER PRIMARY KEY", lambda c: statements.mark_dead(c, [(1, 1, 1, 1, "no", 1)])),
-    "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, 5, 10)),
-    "oldest_unsettled_at": ("ix_outbox_key", statements.oldest_unsettled_at),
-    "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, TOPIC, ["a", "b"])),
+    "anything_due": ("ix_outbox_pending", lambda c: statements.anything_due(c, GATEWAY, 5, 50)),
+    "mark_delivered": (
+        "INTEGER PRIMARY KEY",
+        lambda c: statements.mark_delivered(c, GATEWAY, [(1, TOPIC, "k", 1, 1, 0, 1)]),
+    ),
+    "supersede": ("ix_outbox_key", lambda c: change._OPEN.run(c, ["k"], "gateway", TOPIC)),
+    "mark_retrying": (
+        "INTEGER PRIMARY KEY",
+        lambda c: statements.mark_retrying(c, GATEWAY, [(1, 1, 1, 1, "no", 0, 1, 1)]),
+    ),
+    "mark_dead": ("INTEGER PRIMARY KEY", lambda c: statements.mark_dead(c, GATEWAY, [(1, 1, 1, 1, "no", 0, 1)])),
+    "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, GATEWAY, 5, 10)),
+    "oldest_unsettled_at": ("ix_outbox_key", lambda c: statements.oldest_unsettled_at(c, GATEWAY)),
+    "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, GATEWAY, TOPIC, ["a", "b"])),
     "revive_dead": ("ix_outbox_key", lambda c: statements.revive_dead(c, 1, 1)),
-    "one_unsettled": ("INTEGER PRIMARY KEY", lambda c: statements.one_unsettled(c, 1)),
+    "one_unsettled": ("INTEGER PRIMARY KEY", lambda c: statements.one_unsettled(c, GATEWAY, 1)),
 }
 
 

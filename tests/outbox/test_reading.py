@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from outbox import Origin, reading, shard_of, statements
+from outbox.message import Destination
 from tests.outbox.conftest import Outbox
 
 DEAD: dict[str, Any] = {"state": "dead", "settled_at": 1}
@@ -30,8 +31,8 @@ def test_an_older_message_is_not_read_while_a_newer_one_is_retrying(box: Outbox)
     assert box.pending() == []
     assert [message.seq for message in box.retries_due(NOW, TOO_FAR)] == [newer]
     with reading(box.engine) as connection:
-        assert statements.one_unsettled(connection, older) is None
-        found = statements.one_unsettled(connection, newer)
+        assert statements.one_unsettled(connection, Destination.GATEWAY, older) is None
+        found = statements.one_unsettled(connection, Destination.GATEWAY, newer)
     assert found is not None
     assert found.seq == newer
 
@@ -82,9 +83,9 @@ def test_only_messages_of_the_given_shards_are_read(box: Outbox) -> None:
     assert shard_of("a") != shard_of("b")
 
     with reading(box.engine) as connection:
-        found = statements.pending(connection, [shard_of("b")], 10, 10).messages
-        due = statements.retries_due(connection, [shard_of("b")], 10, 10, now=NOW, too_far=TOO_FAR)
-        none = statements.pending(connection, [], 10, 10).messages
+        found = statements.pending(connection, Destination.GATEWAY, [shard_of("b")], 10, 10).messages
+        due = statements.retries_due(connection, Destination.GATEWAY, [shard_of("b")], 10, 10, now=NOW, too_far=TOO_FAR)
+        none = statements.pending(connection, Destination.GATEWAY, [], 10, 10).messages
 
     assert (found, [message.seq for message in due], none) == ([], [wanted], [])
 
@@ -101,7 +102,7 @@ def test_a_retry_is_due_after_its_wait_or_when_its_wait_is_longer_than_any(
 
     found = box.retries_due(NOW, TOO_FAR)
     with reading(box.engine) as connection:
-        anything = statements.anything_due(connection, NOW, TOO_FAR)
+        anything = statements.anything_due(connection, Destination.GATEWAY, NOW, TOO_FAR)
 
     assert (len(found) == 1, anything) == (is_due, is_due)
 
@@ -133,8 +134,8 @@ def test_a_settled_message_is_never_read(box: Outbox, state: str) -> None:
     seq = box.put(state=state, settled_at=1, available_at=1)
 
     with reading(box.engine) as connection:
-        one = statements.one_unsettled(connection, seq)
-        anything = statements.anything_due(connection, NOW, TOO_FAR)
+        one = statements.one_unsettled(connection, Destination.GATEWAY, seq)
+        anything = statements.anything_due(connection, Destination.GATEWAY, NOW, TOO_FAR)
 
     assert (box.pending(), box.retries_due(NOW, TOO_FAR), one, anything) == ([], [], None, False)
 
@@ -144,8 +145,8 @@ def test_a_message_found_outside_any_shard_counts_as_due_until_a_newer_one_waits
     box.put(version=2, **retrying(NOW + 1))
 
     with reading(box.engine) as connection:
-        assert not statements.anything_due(connection, NOW, TOO_FAR)
-        assert statements.anything_due(connection, NOW + 1, TOO_FAR)
+        assert not statements.anything_due(connection, Destination.GATEWAY, NOW, TOO_FAR)
+        assert statements.anything_due(connection, Destination.GATEWAY, NOW + 1, TOO_FAR)
 
 
 def test_the_age_of_the_oldest_counts_only_what_waits(box: Outbox) -> None:
@@ -154,18 +155,22 @@ def test_the_age_of_the_oldest_counts_only_what_waits(box: Outbox) -> None:
     box.put("newer", enqueued_at=600)
 
     with reading(box.engine) as connection:
-        assert statements.oldest_unsettled_at(connection) == 500
-        assert statements.count_by_state(connection) == {"delivered": 1, "retrying": 1, "pending": 1}
+        assert statements.oldest_unsettled_at(connection, Destination.GATEWAY) == 500
+        assert statements.count_by_state(connection, Destination.GATEWAY) == {
+            "delivered": 1,
+            "retrying": 1,
+            "pending": 1,
+        }
 
 
 def test_that_nothing_is_retrying_is_known_from_any_pending_message(box: Outbox) -> None:
     with reading(box.engine) as connection:
-        nothing_found = statements.pending(connection, range(64), 10, 10)
+        nothing_found = statements.pending(connection, Destination.GATEWAY, range(64), 10, 10)
     box.put("a")
     with reading(box.engine) as connection:
-        none = statements.pending(connection, range(64), 10, 10)
+        none = statements.pending(connection, Destination.GATEWAY, range(64), 10, 10)
     box.put("b", **retrying(NOW + 1))
     with reading(box.engine) as connection:
-        one = statements.pending(connection, range(64), 10, 10)
+        one = statements.pending(connection, Destination.GATEWAY, range(64), 10, 10)
 
     assert (nothing_found.any_retrying, none.any_retrying, one.any_retrying) == (True, False, True)

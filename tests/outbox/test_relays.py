@@ -5,7 +5,9 @@ import os
 import pytest
 
 from outbox import reading
-from outbox.leases import host, live_relays
+from outbox.leases import live_relays
+from outbox.message import Destination
+from outbox.processes import host
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 from tests.outbox.test_leases import GONE_PID, relay
@@ -14,7 +16,8 @@ from tests.outbox.test_leases import GONE_PID, relay
 def sign_on(box: Outbox, name: str, *, at_host: str, pid: int, seen_at: int) -> None:
     write(
         box.engine,
-        "INSERT INTO outbox_relays VALUES (:id, :host, :pid, :seen_at, :seen_at)",
+        "INSERT INTO outbox_relays (id, destination, host, host_name, pid, version, gateway, started_at, seen_at)"
+        " VALUES (:id, 'gateway', :host, 'somewhere', :pid, '0', '', :seen_at, :seen_at)",
         id=name,
         host=at_host,
         pid=pid,
@@ -68,4 +71,4 @@ def test_a_relay_lives_if_seen_lately_and_its_process_where_it_can_be_looked_up_
     sign_on(box, "a", at_host=at_host, pid=pid, seen_at=now - int(seen_seconds_ago * 1000))
 
     with reading(box.engine) as connection:
-        assert [one.id for one in live_relays(connection, now)] == (["a"] if lives else [])
+        assert [one.id for one in live_relays(connection, Destination.GATEWAY, now)] == (["a"] if lives else [])

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from outbox import DELIVERED, RetryPolicy, enqueue, writing
+from outbox.message import Destination
 from outbox.settle import Judged, settle
 from tests.outbox.conftest import TOPIC, Outbox
 
@@ -17,7 +18,7 @@ POLICY = RetryPolicy(give_up_after=timedelta(hours=24), longest_wait=timedelta(m
 def deliver(box: Outbox, seq: int) -> None:
     tokens = box.lease_all()
     with writing(box.engine) as connection:
-        settle(connection, tokens, [Judged(box.message(seq), DELIVERED)], POLICY, NOW)
+        settle(connection, Destination.GATEWAY, tokens, [Judged(box.message(seq), DELIVERED)], POLICY, NOW)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from outbox import SHARDS, reading, shard_of
 from outbox import statements as outbox_statements
+from outbox.message import Destination
 from tests.conftest import Stores, rows
 from tests.postgresql.waiting import until
 from tests.system.processes import RelayProcess
@@ -33,7 +34,7 @@ def shards_of(stores: Stores) -> dict[str, list[int]]:
     held: dict[str, list[int]] = {}
     with reading(stores.source) as connection:
         now = outbox_statements.lease_clock(connection)
-        for shard, name, _, expires_at in outbox_statements.leases(connection):
+        for shard, name, _, expires_at, _ in outbox_statements.leases(connection, Destination.GATEWAY):
             if expires_at > now:
                 held.setdefault(name, []).append(shard)
     return held

@@ -7,6 +7,7 @@ from gateway_store.answering import answers
 from gateway_store.wire import METHOD, Request, read_request
 from outbox import open_engine
 from outbox.leases import Leases
+from outbox.message import Destination
 from tests.conftest import Stores, rows
 from tests.databases import end_connections
 from tests.gateway_store.examples import payload
@@ -21,7 +22,7 @@ def request(invite_id: str) -> Request:
 
 def test_leases_are_released_through_a_new_connection(stores: Stores) -> None:
     engine = open_engine(stores.source_url, relay=True, create=False)
-    leases = Leases(engine, timedelta(seconds=15))
+    leases = Leases(engine, timedelta(seconds=15), Destination.GATEWAY)
     leases.balance()
     assert len(rows(stores.source, "SELECT shard FROM outbox_leases")) == 64
     end_connections(stores.source_url)

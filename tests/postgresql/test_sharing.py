@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from assistant_store import create_invite, record_invite_use, revoke_invite
 from outbox import SHARDS, open_engine
 from outbox.leases import Leases
+from outbox.message import Destination
 from tests.conftest import CONTACT, Stores, rows, write
 from tests.postgresql.shares import clock, create_in, first_end, owner, shards_of, until_shared_evenly
 from tests.postgresql.unharmed import assert_unharmed, watch_closing
@@ -103,7 +104,7 @@ def test_p04_p05_p06_four_relays_drain_what_four_daemons_change_and_settle_each_
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_of_a_relays_host_an_hour_off_changes_no_share_and_ends_no_lease(stores: Stores, hours: int) -> None:
     lease = timedelta(seconds=10)
-    right, wrong = (Leases(stores.source, lease, owner=name) for name in ("right", "wrong"))
+    right, wrong = (Leases(stores.source, lease, Destination.GATEWAY, owner=name) for name in ("right", "wrong"))
 
     def take_turns() -> list[list[int]]:
         lapsed = []

@@ -11,6 +11,7 @@ import assistant_store
 from outbox import Message, Outcome, Verdict
 from outbox.fence import Prove
 from outbox.leases import Leases
+from outbox.message import Destination
 from outbox.settle import Settled
 from relay.drain import Drain
 from relay.gateway import Gateway, GatewayFacts
@@ -93,7 +94,7 @@ def gateway_of(stores: Stores, **given: Any) -> Iterator[Gateway]:
 def draining(stores: Stores, gateway: Gateway | None = None, **given: Any) -> Iterator[Drain]:
     """A relay that holds all free shards; on leaving it gives them up. Retries inside a delivery do not wait."""
     settings = settings_of(stores, **given)
-    leases = Leases(stores.source, settings.lease)
+    leases = Leases(stores.source, settings.lease, Destination.GATEWAY)
     with gateway_of(stores) as real:
         drain = Drain(stores.source, gateway or real, leases, settings, sleep=lambda _: None)
         for lapsed in leases.balance():

@@ -8,7 +8,7 @@ from freezegun import freeze_time
 from sqlalchemy.exc import OperationalError
 
 from gateway_store import mirror_and_commit
-from outbox import Message, Outcome, open_engine, writing
+from outbox import Destination, Message, Outcome, open_engine, writing
 from outbox.fence import LeaseLostError
 from outbox.leases import Leases
 from tests.conftest import Stores, write
@@ -20,7 +20,7 @@ LEASE = timedelta(seconds=15)
 
 @pytest.fixture
 def leases(stores: Stores) -> Leases:
-    held = Leases(stores.source, LEASE)
+    held = Leases(stores.source, LEASE, Destination.GATEWAY)
     held.balance()
     return held
 
@@ -42,7 +42,7 @@ def test_a_wall_clock_that_has_gone_further_than_the_lease_disproves_it(leases: 
 
 
 def test_time_that_passed_while_the_wall_clock_stood_still_disproves_it_too(stores: Stores) -> None:
-    leases = Leases(stores.source, timedelta(milliseconds=200))
+    leases = Leases(stores.source, timedelta(milliseconds=200), Destination.GATEWAY)
     with freeze_time():
         leases.balance()
         until("the lease is disproved", lambda: is_disproved(leases))

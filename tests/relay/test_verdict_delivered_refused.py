@@ -59,7 +59,7 @@ def test_of_two_messages_with_the_same_state_one_is_delivered_and_both_are_settl
         with draining(stores, gateway) as drain:
             drain_all(drain)
     assert gateway.delivered == [[invite.id]]
-    assert stores.states() == ["delivered", "superseded"]
+    assert stores.states() == ["superseded", "delivered"]
 
 
 def test_a_missing_contact_is_retried_with_waits_that_grow_and_ends_dead_after_24_hours(stores: Stores) -> None:

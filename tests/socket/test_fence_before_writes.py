@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox import Outcome
+from outbox import Destination, Outcome
 from outbox.clock import now_ms
 from outbox.fence import LeaseLostError
 from outbox.leases import Leases
@@ -101,7 +101,7 @@ def test_p09_a_relay_that_froze_in_mid_exchange_writes_nothing_more_when_it_wake
         until("the pipe is full", gateway.nothing_more_arrives)
         fenced.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, fenced.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        successor = Leases(stores.source, timedelta(seconds=2))
+        successor = Leases(stores.source, timedelta(seconds=2), Destination.GATEWAY)
         until("the leases lapsed", lambda: holds_all(successor))
         before = sum(map(len, gateway.received))
         assert before == 0

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 import assistant_store
 from outbox import DELIVERED, OutboxFullError, RetryPolicy, open_engine, writing
+from outbox.message import Destination
 from outbox.settle import Judged, settle
 from outbox.sqlite import sqlite_module, sqlite_path
 from tests.conftest import Stores, message_of, rows, write
@@ -31,10 +32,12 @@ def test_p04_a_seq_given_to_another_message_after_a_restore_is_not_settled_in_it
     write(stores.source, "DELETE FROM outbox_messages")
     write(stores.source, NUMBER_FROM_1[backend])
     other = stores.create().invite
-    write(stores.source, "INSERT INTO outbox_leases VALUES (:shard, 'me', 't', 0)", shard=in_hand.shard)
+    write(
+        stores.source, "INSERT INTO outbox_leases VALUES ('gateway', :shard, 'me', 't', 0, 15000)", shard=in_hand.shard
+    )
 
     with writing(stores.source) as connection:
-        settle(connection, {in_hand.shard: "t"}, [Judged(in_hand, DELIVERED)], POLICY, now=1)
+        settle(connection, Destination.GATEWAY, {in_hand.shard: "t"}, [Judged(in_hand, DELIVERED)], POLICY, now=1)
 
     (message,) = stores.messages()
     assert (message["seq"], message["key"], message["state"]) == (in_hand.seq, other.id, "pending")

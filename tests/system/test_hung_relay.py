@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from outbox import Destination
 from outbox.leases import Leases
 from outbox.wake import listen
 from relay.logs import configure_logs
@@ -125,7 +126,7 @@ def first_end(stores: Stores) -> int:
 def test_a_relay_at_rest_comes_round_within_its_lease_however_rarely_it_polls(stores: Stores) -> None:
     settings = settings_of(stores, lease=LEASE, poll_interval=timedelta(days=1))
     worker = Worker(stores.source, open_gateway(settings), settings)
-    stop, leases = threading.Event(), Leases(stores.source, LEASE)
+    stop, leases = threading.Event(), Leases(stores.source, LEASE, Destination.GATEWAY)
     # Nobody wakes it.
     periodic = schedule(settings, stores.source, leases, lambda _: None, stop)
     periodic.start()

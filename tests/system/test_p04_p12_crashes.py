@@ -98,7 +98,7 @@ def put_back_to_the_start(stores: Stores) -> None:
     write(
         stores.source,
         "UPDATE outbox_messages SET state = 'pending', attempts = 0, available_at = NULL, last_error = NULL, "
-        "settled_at = NULL",
+        "settled_at = NULL, refused_for_ms = 0, refused_at = NULL, crashes = 0",
     )
     for table in ("outbox_leases", "outbox_relays"):
         write(stores.source, f"DELETE FROM {table}")

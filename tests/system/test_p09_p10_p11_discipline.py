@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect
 
-from outbox import Message, open_engine, writing
+from outbox import Destination, Message, open_engine, writing
 from outbox.clock import now_ms
 from outbox.leases import Leases
 from outbox.sqlite import sqlite_path
@@ -35,7 +35,7 @@ def test_p09_a_relay_that_froze_beyond_its_lease_sends_and_settles_nothing_more(
     with running_relay(stores, RELAY_LEASE="1") as fenced:
         fenced.wait_until_delivered(stores.create().invite.id)
         freeze(fenced, stores)
-        successor = Leases(stores.source, timedelta(seconds=2))
+        successor = Leases(stores.source, timedelta(seconds=2), Destination.GATEWAY)
         until("the leases lapsed", lambda: take_what_lapsed(successor))
         invite = stores.create().invite.id
         woken = now_ms()
