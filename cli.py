@@ -16,6 +16,7 @@ import click
 from outbox.clock import now_ms
 from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
 from outbox.engine import reading
+from outbox.leases import Relay
 from outbox.message import Destination
 from outbox.prune import prune as prune_outbox
 from outbox.redact import redact
@@ -24,6 +25,7 @@ from relay.console import Bar, Printer
 from relay.demo import run_demo
 from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, UsageError
 from relay.instants import in_iso_8601, parse_instant
+from relay.introduction import count_from_here
 from relay.logs import configure_logs
 from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching, shown
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
@@ -137,16 +139,20 @@ def run_worker(run: Run, until_empty: bool, new_gateway: bool) -> None:
 def status(run: Run) -> None:
     """Say what waits, since when, who drains it, and whether the gateway answers (exit code 4 if not)."""
     gateway = open_gateway(run.settings)
-    found = read_status(open_source(run.settings), gateway)
-    shown = found.as_dict()
+    found = read_status(open_source(run.settings), gateway, shown(run.settings.gateway))
+    fields = found.as_dict()
     if not run.printer.as_json:
-        shown["relays"] = [f"{one.id}, since {in_iso_8601(one.started_at)}" for one in found.relays] or None
-        del shown["warnings"]
-    run.printer.record(shown, "Outbox")
+        fields["relays"] = [_relay_line(one) for one in found.relays] or None
+        del fields["warnings"], fields["wrong"]
+    run.printer.record(fields, "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)
-    if found.gateway_problem:
-        click.get_current_context().exit(4)
+    if found.gateway_problem or found.wrong:
+        click.get_current_context().exit(4 if found.gateway_problem else 1)
+
+
+def _relay_line(relay: Relay) -> str:
+    return f"{relay.id}, version {relay.version}, into {relay.gateway}, since {in_iso_8601(relay.started_at)}"
 
 
 @main.command()
@@ -203,7 +209,10 @@ def replay(
         )
     if not no_wait and done.enqueued:
         with run.printer.bar("delivered", done.enqueued) as bar:
-            see_through(source, open_gateway(run.settings), run.settings, done, lambda so_far: bar.at(so_far.repaired))
+            gateway = open_gateway(run.settings)
+            see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
+            if everything and not done.unrepaired:
+                count_from_here(source, gateway, Destination.GATEWAY)
     _report_replay(run, done, waited=not no_wait)
 
 

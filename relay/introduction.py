@@ -1,14 +1,15 @@
 """Before a relay drains: is this the gateway that the outbox drains into, and is it no other assistant's?"""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from outbox import reading, statements, writing
+from outbox import Destination, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.statements import DrainedInto
 from relay.errors import OtherGatewayError
-from relay.gateway import Gateway, GatewayFacts
+from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
 
 CURE = "if it shall be this one from now on: `relay run --new-gateway`, then `relay replay --all`"
 
@@ -19,7 +20,7 @@ class Introduction:
 
     outbox: Engine
     gateway: Gateway
-    destination: str
+    destination: Destination
     url: str
     """Fit to be shown: a gateway without an identity is known by it."""
     new_gateway: bool = False
@@ -58,6 +59,17 @@ class Introduction:
         if found != into:
             with writing(self.outbox) as connection:
                 statements.put_route(connection, self.destination, found, now_ms())
+
+
+def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) -> None:
+    """After a replay of everything: what a copy of the gateway lacked is back, whatever it counts.
+
+    Where the gateway cannot be asked just now, the next replay does it.
+    """
+    with suppress(GatewayUnreachableError):
+        facts = gateway.probe()
+        with writing(outbox) as connection:
+            statements.set_batches(connection, destination, facts.batches)
 
 
 def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> None:

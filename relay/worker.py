@@ -89,7 +89,7 @@ class Worker:
     def _introduction(self, gateway: Gateway) -> Introduction:
         """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again."""
         url = shown(self.settings.gateway)
-        introduction = Introduction(self.outbox, gateway, "gateway", url, self.new_gateway)
+        introduction = Introduction(self.outbox, gateway, Destination.GATEWAY, url, self.new_gateway)
         with suppress(GatewayUnreachableError, DBAPIError, DatabaseMissingError):
             introduction.make()
         return introduction

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from outbox.message import Destination
+
 
 class DrainedInto(NamedTuple):
     """The store that a route was first drained into: its identity, or its URL where it has none."""
@@ -21,8 +23,8 @@ def identity(connection: Connection) -> str:
 _ROUTE = text("SELECT gateway_identity, gateway_url, batches_seen FROM outbox_routes WHERE destination = :destination")
 
 
-def drained_into(connection: Connection, destination: str) -> DrainedInto | None:
-    row = connection.execute(_ROUTE, {"destination": destination}).one_or_none()
+def drained_into(connection: Connection, destination: Destination) -> DrainedInto | None:
+    row = connection.execute(_ROUTE, {"destination": destination.value}).one_or_none()
     return None if row is None else DrainedInto(*row)
 
 
@@ -37,10 +39,10 @@ _PUT_ROUTE = text(
 )
 
 
-def put_route(connection: Connection, destination: str, into: DrainedInto, now: int) -> None:
+def put_route(connection: Connection, destination: Destination, into: DrainedInto, now: int) -> None:
     """From now on the route drains into this store, and into no other."""
     given = {"identity": into.gateway_identity, "url": into.gateway_url, "batches": into.batches_seen}
-    connection.execute(_PUT_ROUTE, {"destination": destination, "now": now} | given)
+    connection.execute(_PUT_ROUTE, {"destination": destination.value, "now": now} | given)
 
 
 _SEE_BATCHES = text(
@@ -49,11 +51,11 @@ _SEE_BATCHES = text(
 _SET_BATCHES = text("UPDATE outbox_routes SET batches_seen = :batches WHERE destination = :destination")
 
 
-def see_batches(connection: Connection, destination: str, batches: int) -> None:
+def see_batches(connection: Connection, destination: Destination, batches: int) -> None:
     """Remembers how many batches the store has applied, never fewer than before."""
-    connection.execute(_SEE_BATCHES, {"destination": destination, "batches": batches})
+    connection.execute(_SEE_BATCHES, {"destination": destination.value, "batches": batches})
 
 
-def set_batches(connection: Connection, destination: str, batches: int) -> None:
+def set_batches(connection: Connection, destination: Destination, batches: int) -> None:
     """Begins to count from here: what an old copy of the store had lost was delivered again."""
-    connection.execute(_SET_BATCHES, {"destination": destination, "batches": batches})
+    connection.execute(_SET_BATCHES, {"destination": destination.value, "batches": batches})

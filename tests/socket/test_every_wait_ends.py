@@ -146,7 +146,7 @@ def test_sigterm_ends_a_relay_whose_gateway_drips(stores: Stores) -> None:
     stores.create()
     at = stores.folder / "drip.sock"
     with dripping(at, b"", b"x"), start_relay(stores, "--gateway", f"unix://{at}", "run") as started:
-        started.wait_for("gateway_connection_broken")
+        started.wait_for("gateway_unreachable")
         assert started.terminate() == 0
     assert stores.states() == ["pending"]
 

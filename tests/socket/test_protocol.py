@@ -241,7 +241,15 @@ def test_what_is_no_version_is_refused_by_name(shared: Served, version: object) 
 @pytest.mark.parametrize("given", [None, {}, {"anything": 1}], ids=repr)
 def test_a_probe_is_told_which_payloads_are_read(shared: Served, id_: object, given: object) -> None:
     data = json.dumps({"id": id_, "method": "relay_probe", "params": given}).encode()
-    assert answer(shared, data) == {"id": id_, "result": {"schemaVersion": 1}}
+    found = answer(shared, data)
+    assert (found["id"], found["result"]["schemaVersion"]) == (id_, 1)
+    assert found["result"].keys() == {"schemaVersion", "identity", "drainedFrom", "batches"}
+
+
+@pytest.mark.parametrize("params", [None, {}, {"assistant": 1}, {"assistant": "x"}, {"assistant": "é" * 32}], ids=repr)
+def test_a_claim_for_nobody_is_refused(shared: Served, params: object) -> None:
+    data = json.dumps({"id": "1", "method": "relay_claim", "params": params}).encode()
+    assert refused_paths(answer(shared, data)) == [["assistant"]]
 
 
 @pytest.mark.parametrize("method", ["relay_probe ", "Relay_probe", ["relay_probe"]], ids=repr)

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 import gateway_store
-from outbox import open_engine, reading, statements
+from outbox import Destination, open_engine, reading, statements
 from relay.errors import OtherGatewayError
 from relay.open import open_gateway
 from relay.worker import Worker
@@ -141,7 +141,7 @@ def test_a_gateway_counts_the_batches_it_applied_and_the_outbox_remembers(stores
     Worker(stores.source, gateway_, settings_of(stores, batch_size=1)).run(until_empty=True)
     gateway_.close()
     with reading(stores.source) as connection:
-        into = statements.drained_into(connection, "gateway")
+        into = statements.drained_into(connection, Destination.GATEWAY)
     assert into is not None
     assert into.gateway_identity == identity_of(stores)
     assert into.batches_seen == 3
