@@ -55,6 +55,17 @@ def merge(stored: Invite, incoming: Invite) -> Invite:
     )
 
 
+def closing(stored: Invite, merged: Invite) -> Invite:
+    """``stored``, as closed as ``merged`` is, and no more of it: merging once more still leads to ``merged``.
+
+    Who redeemed it is left out where it would change, since any value wins against none; only when is a number.
+    """
+    if merged.use_count > stored.use_count:
+        unknown: dict[str, Any] = dict.fromkeys(REDEMPTION) | {"redeemed_at": merged.redeemed_at}
+        stored = stored._replace(use_count=merged.use_count, **unknown)
+    return stored._replace(status=merged.status)
+
+
 def at_least(incoming: Invite, status: str, use_count: int) -> Invite:
     """``incoming``, no more open than it was when its row was deleted."""
     if RANK.get(status, 0) > _rank(incoming) or use_count > incoming.use_count:

@@ -1,6 +1,7 @@
 """One statement for many rows, in the fastest way that each database has."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from outbox.driver import copy_rows, is_plain_text, takes_copy
 
 # How JSON writes a NUL and a surrogate, be it a lone one or half a character.
 _MAY_BE_NO_TEXT = ("\\u0000", "\\ud")
+
+_LONE = re.compile(r"[\ud800-\udfff]")
 
 
 class Insert:
@@ -68,7 +71,7 @@ class ForEachRow:
             connection.exec_driver_sql(self._one_row, list(rows))
         else:
             objects = [dict(zip(self._names, row, strict=True)) for row in rows]
-            connection.exec_driver_sql(self._all_rows, (json.dumps(objects),))
+            connection.exec_driver_sql(self._all_rows, (_json(objects),))
 
 
 class ForKeys:
@@ -95,7 +98,13 @@ class ForKeys:
         if not wanted:
             return []
         if connection.dialect.name == "sqlite":
-            sql = self._sqlite
-        else:
-            sql = self._numbers if isinstance(wanted[0], int) else self._texts
-        return connection.exec_driver_sql(sql, (*given, among)).all()
+            return connection.exec_driver_sql(self._sqlite, (*given, among)).all()
+        sql = self._numbers if isinstance(wanted[0], int) else self._texts
+        return connection.exec_driver_sql(sql, (*given, _json(wanted))).all()
+
+
+def _json(value: object) -> str:
+    """For PostgreSQL. A server that is not UTF8 takes no escape of a character, even where it keeps the character."""
+    plain = json.dumps(value, ensure_ascii=False)
+    # No driver sends a lone surrogate; escaped, it is the server that refuses it, in words.
+    return plain if plain.isascii() or not _LONE.search(plain) else json.dumps(value)

@@ -1,0 +1,132 @@
+"""Merging invites into the gateway's table: what they refer to is locked first, then all are written together.
+
+Nobody may write between the merge's read and its write. SQLite: the caller's transaction must hold the write lock from
+its start, as every one on an engine of ``outbox.open_engine`` does. PostgreSQL: what is read is locked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from operator import attrgetter
+
+from sqlalchemy import Connection
+
+from gateway_store.contacts import contacts_to_refer
+from gateway_store.errors import ContactMissingError, MirrorRefusedError
+from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
+from gateway_store.merge import at_least, merge
+from gateway_store.read import closed_before, invites_to_merge
+from outbox.rows import ForEachRow, Insert
+
+Parsed = Invite | MirrorRefusedError
+
+# How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never
+# each for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.
+_ORDER = {"postgresql": attrgetter("id"), "sqlite": attrgetter("token_hash")}
+_CHANGES = ", ".join(f"{name} = {{{name}}}" for name in COLUMNS if name not in ("id", "contact_id"))
+_INSERT = Insert(TABLE, COLUMNS)
+_UPDATE = ForEachRow(
+    f"UPDATE {TABLE} AS i SET {_CHANGES} {{from_rows}} WHERE i.id = {{id}}",  # noqa: S608 - names of our own
+    TYPES,
+)
+_MOVE = ForEachRow(
+    f"UPDATE {TABLE} AS i SET contact_id = {{contact_id}} {{from_rows}} WHERE i.id = {{id}}",  # noqa: S608
+    {"id": "text", "contact_id": "text"},
+)
+
+
+class Mirrored(StrEnum):
+    CREATED = "created"
+    ADVANCED = "advanced"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOutcome:
+    """What mirroring did, and the invite as the gateway keeps it now."""
+
+    status: Mirrored
+    invite: Invite
+
+
+Result = MirrorOutcome | MirrorRefusedError
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What a batch refers to: it stays as it is until the transaction ends, or is changed by the batch itself."""
+
+    contacts: set[str]
+    invites: dict[str, Invite]
+
+
+def lock(connection: Connection, parsed: Sequence[Parsed]) -> Locked:
+    """Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other."""
+    invites = [one for one in parsed if isinstance(one, Invite)]
+    contacts = contacts_to_refer(connection, {invite.contact_id for invite in invites})
+    return Locked(contacts, invites_to_merge(connection, (invite.id for invite in invites)))
+
+
+def apply(
+    connection: Connection, locked: Locked, parsed: Sequence[Parsed], first_created_at_wins: bool
+) -> list[Result]:
+    """A result each, in order; where the table refuses one of them, the database's error, with ``locked`` as before."""
+    stored = {one.id: locked.invites[one.id] for one in parsed if isinstance(one, Invite) and one.id in locked.invites}
+    if first_created_at_wins:
+        parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
+    current = dict(stored)
+    results = [
+        one if isinstance(one, MirrorRefusedError) else _merge_into(current, locked.contacts, one) for one in parsed
+    ]
+    _write(connection, stored, current)
+    closed = _close_again(connection, stored, current)
+    locked.invites.update(current | closed)
+    return [_as_closed(one, closed) for one in results] if closed else results
+
+
+def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
+    known = stored.get(incoming.id)
+    return incoming if known is None else incoming._replace(created_at=known.created_at)
+
+
+def _merge_into(current: dict[str, Invite], contacts: set[str], incoming: Invite) -> Result:
+    known = current.get(incoming.id)
+    try:
+        merged = incoming if known is None else merge(known, incoming)
+    except MirrorRefusedError as refusal:
+        return refusal
+    if known is not None and merged == known:
+        return MirrorOutcome(Mirrored.UNCHANGED, merged)
+    # A row whose contact is gone already may still be closed; only a new reference must be good.
+    if merged.contact_id not in contacts and (known is None or merged.contact_id != known.contact_id):
+        return ContactMissingError(incoming.id, merged.contact_id)
+    current[incoming.id] = merged
+    return MirrorOutcome(Mirrored.CREATED if known is None else Mirrored.ADVANCED, merged)
+
+
+def _write(connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]) -> None:
+    new = sorted((current[id_] for id_ in current.keys() - stored.keys()), key=_ORDER[connection.dialect.name])
+    changed = [invite for id_, invite in current.items() if id_ in stored and invite != stored[id_]]
+    # SQLite checks a foreign key that an UPDATE names even where its value stays, and would so refuse to close a row
+    # whose contact is gone.
+    moved = [invite for invite in changed if invite.contact_id != stored[invite.id].contact_id]
+    _INSERT.run(connection, new)
+    _UPDATE.run(connection, changed)
+    _MOVE.run(connection, [(invite.id, invite.contact_id) for invite in moved])
+
+
+def _close_again(
+    connection: Connection, stored: Mapping[str, Invite], current: Mapping[str, Invite]
+) -> dict[str, Invite]:
+    """New rows that were deleted before, as closed as they were then. Looked for behind the insert: from there on
+    nobody can add and delete such a row unseen."""
+    added = [id_ for id_ in current if id_ not in stored]
+    closed = {id_: at_least(current[id_], *was) for id_, was in closed_before(connection, added).items()}
+    _UPDATE.run(connection, list(closed.values()))
+    return closed
+
+
+def _as_closed(result: Result, closed: Mapping[str, Invite]) -> Result:
+    if isinstance(result, MirrorRefusedError) or result.invite.id not in closed:
+        return result
+    return replace(result, invite=closed[result.invite.id])

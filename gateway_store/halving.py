@@ -1,0 +1,46 @@
+"""Finding the rows that a database refuses, by halves: one among n costs about 2 log n savepoints, and not n."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
+
+# PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
+_RAISED, _TOO_LONG = "P0", "54000"
+
+T = TypeVar("T")
+
+
+def by_halves(
+    connection: Connection,
+    rows: Sequence[T],
+    together: Callable[[Sequence[T]], None],
+    alone: Callable[[T, Exception], None],
+) -> None:
+    """Does ``together`` to all rows, from the first to the last, in parts as large as they can be.
+
+    What was done to a part that holds a refused row is undone, and its halves are tried. A row that is refused by
+    itself, and why, goes to ``alone``.
+    """
+    middle = len(rows) // 2
+    for part in filter(None, (rows[:middle], rows[middle:])):
+        try:
+            with connection.begin_nested():
+                together(part)
+        except (DBAPIError, OverflowError) as error:
+            if not is_of_a_row(error):
+                raise
+            if len(part) == 1:
+                alone(part[0], error)
+            else:
+                by_halves(connection, part, together, alone)
+
+
+def is_of_a_row(error: Exception) -> bool:
+    """Whether the table refuses a row, and not the database all of them."""
+    if isinstance(error, IntegrityError | DataError | InterfaceError | OverflowError):
+        return True
+    code: str = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    # A code that the driver has no class for is one of a trigger's own.
+    return code.startswith((_RAISED, _TOO_LONG)) or (bool(code) and type(error) is DatabaseError)
