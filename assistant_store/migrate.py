@@ -5,9 +5,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 import outbox.migrate
+from assistant_store.invite import TABLE
 from outbox.migrate import Scripts, run_migrations
 
-SCRIPTS = Scripts(Path(__file__).parent / "migrations", "assistant_store_schema_version")
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "assistant_store_schema_version", TABLE)
 
 
 def upgrade(engine: Engine) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from gateway_store.invite import TABLE
 from outbox.migrate import Scripts, run_migrations
 
-SCRIPTS = Scripts(Path(__file__).parent / "migrations", "gateway_store_schema_version")
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "gateway_store_schema_version", TABLE)
 
 
 def upgrade(engine: Engine) -> None:

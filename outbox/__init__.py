@@ -13,6 +13,7 @@ from outbox.errors import (
     OutboxFullError,
     OutcomeUnknownError,
     SchemaRefusedError,
+    SequenceError,
 )
 from outbox.message import SHARDS, Destination, Message, Origin, State, shard_of
 from outbox.migrate import upgrade
@@ -33,6 +34,7 @@ __all__ = [
     "OutcomeUnknownError",
     "RetryPolicy",
     "SchemaRefusedError",
+    "SequenceError",
     "State",
     "Verdict",
     "configure_engine",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, TableClause, TwoPhaseTransaction, Update, event, table, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, SessionTransaction
 
 from outbox import statements
@@ -15,6 +15,7 @@ from outbox.clock import now_ms
 from outbox.datagram import wake
 from outbox.errors import OutboxFullError
 from outbox.message import Destination, Origin, shard_of
+from outbox.sequence import sequence_error
 from outbox.sqlite import file_of
 
 _WAKE = "outbox_databases_to_wake"
@@ -101,8 +102,27 @@ def enqueue_many(
     if not messages:
         return
     _refuse_beyond_limit(connection, destination, len(messages))
-    statements.insert_messages(connection, destination, messages)
+    with _sequence_errors(connection):
+        statements.insert_messages(connection, destination, messages)
     _wake_at_commit(session, connection)
+
+
+@contextmanager
+def _sequence_errors(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        found = sequence_error(connection, error)
+        if _has_ended(connection):
+            # SQLite rolled all of it back. What the caller wrote next would be committed statement by statement.
+            connection.invalidate(error)
+        if found is not None:
+            raise found from error
+        raise
+
+
+def _has_ended(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite" and not connection.connection.driver_connection.in_transaction  # type: ignore[union-attr]
 
 
 def _refuse_beyond_limit(connection: Connection, destination: Destination, more: int) -> None:

@@ -11,6 +11,14 @@ class OutboxFullError(OutboxError):
     """The limit of unsettled messages is reached: the change was not made, and the caller's transaction is intact."""
 
 
+class SequenceError(OutboxError):
+    """No number can be given to a message, until `relay init` has mended the outbox's sequence.
+
+    The change was not made. A function that adds a row with its message leaves the caller's transaction intact on
+    PostgreSQL; otherwise, and always on SQLite, all of it is undone, and it can only be rolled back.
+    """
+
+
 class SchemaRefusedError(OutboxError):
     """A database's tables are of no known shape; the message names what is odd, and nothing was changed."""
 

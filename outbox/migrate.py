@@ -1,13 +1,16 @@
 """Runs a package's Alembic scripts in ONE transaction: killed at any moment, a database is as before or upgraded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from outbox.encoding import refuse_for_new_store
 from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
 from outbox.files import make_private
+from outbox.sequence import lift_sequence
 from outbox.sqlite import sqlite_path
 
 if TYPE_CHECKING:
@@ -15,15 +18,17 @@ if TYPE_CHECKING:
 
 
 class Scripts(NamedTuple):
-    """A package's migrations, and the table that remembers which of them were run."""
+    """A package's migrations, the table that remembers which of them were run, and the one without which there is no
+    store yet."""
 
     folder: Path
     version_table: str
+    table: str
 
 
 # An advisory lock's number; any will do that nobody else in the database uses.
 _UPGRADING = 0x75706772616465
-SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version")
+SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version", "outbox_messages")
 
 
 def upgrade(engine: Engine) -> None:
@@ -35,13 +40,13 @@ def run_migrations(engine: Engine, *parts: Scripts) -> None:
     """Brings ``engine``'s database to the newest of each of ``parts``, all of them or none.
 
     A lock is held from before the version is read, so a second process waits and then finds nothing to do.
-    Raises `SchemaRefusedError` where a script refuses what it finds, or the database was upgraded by a later release.
+    Raises `SchemaRefusedError` where a script refuses what it finds, the database was upgraded by a later release, or
+    a new one could not keep every text.
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADING})")
-            for part in parts:
-                _run(connection, part)
+            _run_all(connection, parts)
         return
     path = sqlite_path(engine)
     with engine.connect() as connection:
@@ -52,13 +57,23 @@ def run_migrations(engine: Engine, *parts: Scripts) -> None:
         try:
             cursor.execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
-                for part in parts:
-                    _run(connection, part)
+                _run_all(connection, parts)
         finally:
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.close()
     if path is not None:
         make_private(path)
+
+
+def _run_all(connection: Connection, parts: Sequence[Scripts]) -> None:
+    tables = set(inspect(connection).get_table_names())
+    if not tables & {name for part in parts for name in (part.version_table, part.table)}:
+        refuse_for_new_store(connection)
+    for part in parts:
+        _run(connection, part)
+    if SCRIPTS in parts:
+        # Even where all is at its newest: rows can be restored or replicated without their sequence at any time.
+        lift_sequence(connection)
 
 
 def _run(connection: Connection, part: Scripts) -> None:
