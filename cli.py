@@ -109,7 +109,8 @@ def main(ctx: click.Context, assistant_db: str | None, gateway: str | None, as_j
 @pass_run
 def init(run: Run) -> None:
     """Create or upgrade both stores. Twice is harmless; no row is lost."""
-    init_stores(run.settings)
+    for warning in init_stores(run.settings):
+        click.echo(f"relay: warning: {warning}", err=True)
     run.printer.record(
         {"assistant_db": shown(run.settings.assistant_db), "gateway": shown(run.settings.gateway)},
         "Both stores are ready",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, SchemaRefusedError, open_engine, reading
+from outbox.encoding import storage_warning
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from relay.embedded import EmbeddedGateway
@@ -123,8 +124,12 @@ def reaching(what: str) -> Iterator[None]:
         raise UnreachableError(f"{what} cannot be read: {reason_of(error)}") from error
 
 
-def init_stores(settings: Settings) -> None:
-    """Creates or upgrades both stores; `UnreachableError` names the one that cannot be."""
+def init_stores(settings: Settings) -> list[str]:
+    """Creates or upgrades both stores, and returns what is wrong with those that were there, in words with a cure.
+
+    `UnreachableError` names the one that cannot be upgraded.
+    """
+    warnings: list[str] = []
     check_url(settings.assistant_db, "--assistant-db")
     stores = [("the assistant's database", settings.assistant_db, upgrade_source)]
     if settings.gateway.startswith(UNIX):
@@ -139,7 +144,11 @@ def init_stores(settings: Settings) -> None:
         try:
             with reaching(name):
                 upgrade(engine)
+                with reading(engine) as connection:
+                    warning = storage_warning(connection)
+            warnings += [warning] if warning else []
         except SchemaRefusedError as error:
             raise UnreachableError(f"{name} cannot be upgraded: {error}") from error
         finally:
             engine.dispose()
+    return warnings

@@ -53,6 +53,18 @@ def database_url(backend: str, folder: Path, name: str, template: str = EMPTY) -
 
 
 @contextmanager
+def server_database_in(encoding: str) -> Iterator[str]:
+    """The URL of a new, empty database on the server, in another encoding than UTF8."""
+    database = f"t{os.getpid()}_{next(_numbers)}"
+    words = "CREATE DATABASE {} ENCODING {} LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    _admin().execute(sql.SQL(words).format(sql.Identifier(database), sql.Literal(encoding)))
+    try:
+        yield server_url(database)
+    finally:
+        _admin().execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+@contextmanager
 def store_urls(backend: str, folder: Path) -> Iterator[tuple[str, str]]:
     """The daemon's and the gateway's database; on PostgreSQL both hold their tables already."""
     with ExitStack() as stack:
