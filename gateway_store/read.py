@@ -10,6 +10,7 @@ from outbox.pages import Pages
 from outbox.rows import ForKeys
 
 _TO_MERGE = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}} ORDER BY id {{lock}}")  # noqa: S608
+_KNOWN = ForKeys(f"SELECT id FROM {TABLE} WHERE id {{among}}", lock="")  # noqa: S608
 _CLOSED = ForKeys("SELECT id, status, use_count FROM ingress_invites_closed WHERE id {among}")
 
 
@@ -21,6 +22,11 @@ def get_invite(session: Session, invite_id: str) -> Invite | None:
 def invites_to_merge(connection: Connection, ids: Iterable[str]) -> dict[str, Invite]:
     """Those that are there, locked in the order of their ids until the transaction ends."""
     return {invite.id: invite for invite in map(invite_of, _TO_MERGE.run(connection, ids))}
+
+
+def known_invites(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of ``ids`` that are there; nothing is locked."""
+    return {row.id for row in _KNOWN.run(connection, ids)}
 
 
 def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, int]]:

@@ -12,7 +12,7 @@ from gateway_store.errors import MirrorRefusedError, StoredRowError
 from gateway_store.halving import by_halves, is_of_a_row
 from gateway_store.invite import TABLE, Invite
 from gateway_store.merge import closing, merge
-from gateway_store.read import rows_of
+from gateway_store.read import known_invites
 from outbox.encoding import explained
 from outbox.rows import ForEachRow
 
@@ -80,7 +80,7 @@ def mirror_in_halves(connection: Connection, parsed: Sequence[Parsed], first_cre
         stored = locked.invites.get(row.invite.id)
         if stored is not None:
             results[row.number] = _refusal(connection, error, _close(connection, locked, stored, row.invite))
-        elif rows_of(connection, [row.invite.id]):
+        elif known_invites(connection, [row.invite.id]):
             results[row.number] = OvertakenError(error)
         else:
             refuse(row, error)
@@ -101,7 +101,7 @@ def _locked(connection: Connection, rows: Sequence[_Row]) -> Locked | None:
 
 def _ask(connection: Connection, part: Sequence[_Row]) -> None:
     known_contacts(connection, [row.invite.contact_id for row in part])
-    rows_of(connection, [row.invite.id for row in part])
+    known_invites(connection, [row.invite.id for row in part])
 
 
 def _refusal(connection: Connection, error: Exception, more: str = "") -> StoredRowError:

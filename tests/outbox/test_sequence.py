@@ -3,19 +3,21 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import table, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session
 
 import outbox
 from assistant_store import create_invite
-from outbox import SequenceError, enqueue, writing
+from outbox import Destination, SequenceError, enqueue, writing
 from outbox.enqueue import enqueue_many, with_its_message
 from tests.conftest import Stores, rows, write
 from tests.outbox.conftest import TOPIC, Outbox
 from tests.outbox.threads import start_behind_a_lock
 
 LARGEST = 2**63 - 1
+THINGS = table("things")
+GATEWAY = Destination.GATEWAY
 ONLY_POSTGRESQL = pytest.mark.only("postgresql", because="SQLite goes on from the largest number by itself")
 ONLY_SQLITE = pytest.mark.only("sqlite", because="a sequence of PostgreSQL's does not look at the rows")
 ROW = """
@@ -38,7 +40,7 @@ def last_given_out(box: Outbox) -> int:
 
 
 def add_thing_with_its_message(session: Session) -> None:
-    with with_its_message(session):
+    with with_its_message(session, THINGS):
         session.execute(text("INSERT INTO things VALUES ('with it')"))
         enqueue(session, topic=TOPIC, key="refused", version=1, payload="{}")
 
@@ -57,8 +59,11 @@ def test_a_number_that_is_taken_is_an_error_with_its_cure_and_leaves_the_transac
 @ONLY_POSTGRESQL
 def test_of_many_messages_at_once_too(box: Outbox) -> None:
     restore_rows(box, 2)
-    with Session(box.engine) as session, pytest.raises(SequenceError, match="`relay init`"):
-        enqueue_many(session, topic=TOPIC, rows=[("a", 1, "{}"), ("b", 1, "{}")], origin=outbox.Origin.LIVE)
+    messages = [("a", 1, "{}"), ("b", 1, "{}")]
+    with Session(box.engine) as session:
+        connection = session.connection()
+        with pytest.raises(SequenceError, match="`relay init`"):
+            enqueue_many(session, connection, GATEWAY, topic=TOPIC, rows=messages, origin=outbox.Origin.LIVE)
     assert [row["key"] for row in box.rows()] == ["restored 2"]
 
 
