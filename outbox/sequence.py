@@ -20,6 +20,7 @@ _USED_UP = (
     "nothing was enqueued. Run `relay init`, which gives ordinary numbers again"
 )
 _UNIQUE_VIOLATION, _LIMIT_EXCEEDED = "23505", "2200H"
+_PRIMARY_KEY = "outbox_messages_pkey"
 _SQLITE_FULL = 13
 
 _LAST = text(
@@ -79,8 +80,8 @@ def sequence_error(connection: Connection, error: DBAPIError) -> SequenceError |
     code = getattr(found, "sqlstate", None)
     if code == _LIMIT_EXCEEDED:
         return SequenceError(_USED_UP)
-    table = getattr(getattr(found, "diag", None), "table_name", None)
-    return SequenceError(_BEHIND) if code == _UNIQUE_VIOLATION and table == "outbox_messages" else None
+    broken = getattr(getattr(found, "diag", None), "constraint_name", None)
+    return SequenceError(_BEHIND) if code == _UNIQUE_VIOLATION and broken == _PRIMARY_KEY else None
 
 
 def _is_used_up(connection: Connection) -> bool:
