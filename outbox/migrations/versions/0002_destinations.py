@@ -52,7 +52,10 @@ def upgrade() -> None:
 
 
 def _refuse_taken_names(connection: Connection) -> None:
-    taken = {"outbox_identity", "outbox_routes", NEW_MESSAGES} & set(inspect(connection).get_table_names())
+    inspector = inspect(connection)
+    # SQLite's names ignore case.
+    in_use = {name.lower() for name in (*inspector.get_table_names(), *inspector.get_view_names())}
+    taken = {"outbox_identity", "outbox_routes", NEW_MESSAGES} & in_use
     if taken:
         raise SchemaRefusedError(
             f"{connection.engine.url.database} has tables of another origin: {', '.join(sorted(taken))}; "
