@@ -1,6 +1,7 @@
 """PostgreSQL set up as the promises need: our own BEGIN, in one round trip, and nothing kept in the session."""
 
 import time
+from types import MethodType
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -22,6 +23,7 @@ CONNECT_ARGS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
+_TWO_PHASES = tuple(f"do_{step}_twophase" for step in ("begin", "prepare", "commit", "rollback", "recover"))
 # How long the server waits in mid-transaction for a relay that stands still.
 FROZEN_SECONDS = 10.0
 # A connection used that lately is taken to be alive: asking costs a round trip, and each message takes three.
@@ -40,7 +42,12 @@ _BY_INDEX = "".join(
 
 
 def set_up(engine: Engine) -> None:
+    # Imported here: whoever uses SQLite only would carry it along.
+    from sqlalchemy.dialects.postgresql.base import PGDialect
+
     hide_rows(engine)
+    # The driver's own ways to commit in two phases begin a transaction themselves, and not in autocommit.
+    vars(engine.dialect).update({name: MethodType(getattr(PGDialect, name), engine.dialect) for name in _TWO_PHASES})
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
