@@ -6,7 +6,7 @@ from relay import sigterm
 sigterm.listen()
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -19,11 +19,11 @@ from outbox.engine import reading
 from outbox.leases import Relay
 from outbox.message import Destination
 from outbox.prune import prune as prune_outbox
-from outbox.redact import redact
+from outbox.redact import printable, redact
 from relay.compare import Comparison, Difference, compare, compare_ids
 from relay.console import Bar, Printer
 from relay.demo import run_demo
-from relay.errors import InterruptedRelayError, RelayError, UnrepairedError, UsageError
+from relay.errors import InterruptedRelayError, RelayError, UnreachableError, UnrepairedError, UsageError
 from relay.instants import in_iso_8601, parse_instant
 from relay.introduction import count_from_here
 from relay.logs import configure_logs
@@ -37,6 +37,7 @@ from relay.topics import Selection
 from relay.worker import Worker
 
 MOST_ROWS_A_SECOND = 1_000_000
+MOST_RELAYS_SHOWN = 20
 UNSETTLED = ("pending", "retrying")
 
 
@@ -55,9 +56,11 @@ class ReportingGroup(click.Group):
             if isinstance(stopped, sigterm.Terminated) and sigterm.exit_code(sys.argv[1:]) == sigterm.STOPPED:
                 return None
             error: RelayError = InterruptedRelayError("interrupted; run it again")
+        except MemoryError:
+            error = UnreachableError("out of memory; nothing was lost, run it again with more")
         except RelayError as found:
             error = found
-        click.echo(f"relay: {error}", err=True)
+        click.echo(f"relay: {printable(str(error))}", err=True)
         raise click.exceptions.Exit(error.exit_code)
 
 
@@ -143,13 +146,19 @@ def status(run: Run) -> None:
     found = read_status(open_source(run.settings), gateway, shown(run.settings.gateway))
     fields = found.as_dict()
     if not run.printer.as_json:
-        fields["relays"] = [_relay_line(one) for one in found.relays] or None
+        fields["relays"] = _relay_lines(found.relays) or None
         del fields["warnings"], fields["wrong"]
     run.printer.record(fields, "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)
     if found.gateway_problem or found.wrong:
         click.get_current_context().exit(4 if found.gateway_problem else 1)
+
+
+def _relay_lines(relays: Sequence[Relay]) -> list[str]:
+    lines = [_relay_line(one) for one in relays[:MOST_RELAYS_SHOWN]]
+    more = len(relays) - len(lines)
+    return [*lines, f"and {more} more"] if more else lines
 
 
 def _relay_line(relay: Relay) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
+from sqlalchemy.exc import DBAPIError
 
-# PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
-_RAISED, _TOO_LONG = "P0", "54000"
+from outbox.driver import is_of_a_row
 
 T = TypeVar("T")
 
@@ -35,12 +34,3 @@ def by_halves(
                 alone(part[0], error)
             else:
                 by_halves(connection, part, together, alone)
-
-
-def is_of_a_row(error: Exception) -> bool:
-    """Whether the table refuses a row, and not the database all of them."""
-    if isinstance(error, IntegrityError | DataError | InterfaceError | OverflowError):
-        return True
-    code: str = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-    # A code that the driver has no class for is one of a trigger's own.
-    return code.startswith((_RAISED, _TOO_LONG)) or (bool(code) and type(error) is DatabaseError)

@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from gateway_store.apply import Mirrored, MirrorOutcome, Parsed, Result, apply, lock
 from gateway_store.errors import MirrorRefusedError
-from gateway_store.halving import is_of_a_row
 from gateway_store.identity import StoreFacts, count_batch
 from gateway_store.invite import INVITES
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.refused import OvertakenError, mirror_in_halves
+from outbox.driver import is_of_a_row
 from outbox.engine import writing
 from outbox.enqueue import connection_to_write
 

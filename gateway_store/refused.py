@@ -9,10 +9,11 @@ from sqlalchemy.exc import DBAPIError
 from gateway_store.apply import Locked, Parsed, Result, apply, lock
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import MirrorRefusedError, StoredRowError
-from gateway_store.halving import by_halves, is_of_a_row
+from gateway_store.halving import by_halves
 from gateway_store.invite import TABLE, Invite
 from gateway_store.merge import closing, merge
 from gateway_store.read import known_invites
+from outbox.driver import is_of_a_row
 from outbox.encoding import explained
 from outbox.rows import ForEachRow
 

@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
 
 from outbox.postgresql import first_line
 
 T = TypeVar("T")
 
+# PostgreSQL's codes for what a trigger raises, and for text too long for an index: the driver's classes hide them.
+_RAISED, _TOO_LONG = "P0", "54000"
 FIRST_SQLITE_WITH_OCTET_LENGTH = (3, 43)
 _OCTET_LENGTH = re.compile(r"octet_length\(([a-z_.]+)\)")
 _LOSSLESS = partial(str, encoding="utf-8", errors="surrogateescape")
@@ -69,6 +71,11 @@ def has_octet_length(connection: Connection) -> bool:
     return version >= FIRST_SQLITE_WITH_OCTET_LENGTH
 
 
+def in_old_words(sql: str) -> str:
+    """The same for SQLite before 3.43, which must read a text to tell its size; ``length`` of a text ends at a NUL."""
+    return _OCTET_LENGTH.sub(r"length(CAST(\1 AS BLOB))", sql)
+
+
 class Sized:
     """A query that asks for sizes, ``octet_length(column)``, in the words of each database.
 
@@ -78,8 +85,7 @@ class Sized:
     def __init__(self, sql: str) -> None:
         of_sqlite = sql.replace("{among_shards}", "IN (SELECT value FROM json_each(:shards))")
         self._sqlite = text(of_sqlite)
-        # Before 3.43 it can tell the size of a text only by reading it, and its `length` of a text ends at a NUL.
-        self._old_sqlite = text(_OCTET_LENGTH.sub(r"length(CAST(\1 AS BLOB))", of_sqlite))
+        self._old_sqlite = text(in_old_words(of_sqlite))
         self._postgresql = text(sql.replace("{among_shards}", "= ANY(:shards)"))
 
     def rows(self, connection: Connection, **given: Any) -> list[tuple[Any, ...]]:
@@ -89,6 +95,15 @@ class Sized:
         if "shards" in given:
             given["shards"] = json.dumps(given["shards"])
         return plain_rows(connection, self._sqlite if has_octet_length(connection) else self._old_sqlite, given)
+
+
+def is_of_a_row(error: Exception) -> bool:
+    """Whether the table refuses a row, or it is too large to be written, and not the database all of them."""
+    if isinstance(error, IntegrityError | DataError | InterfaceError | OverflowError | MemoryError):
+        return True
+    code: str = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    # A code that the driver has no class for is one of a trigger's own.
+    return code.startswith((_RAISED, _TOO_LONG)) or (bool(code) and type(error) is DatabaseError)
 
 
 def takes_copy(connection: Connection, table: str) -> bool:

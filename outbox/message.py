@@ -7,6 +7,8 @@ from zlib import crc32
 SHARDS = 64
 # Every row of an invite that the library wrote fits; a gateway's socket takes no longer line.
 MAX_PAYLOAD_BYTES = 4 * 2**20
+# The largest that the table takes; a larger one was written past its rules, and is dropped when its message is settled.
+MAX_KEPT_BYTES = 16 * 2**20
 LOWEST_SEQ, HIGHEST_SEQ = -(2**63), 2**63 - 1
 LARGEST_VERSION = 2**53 - 1
 NEVER_DELIVERED = "never delivered: "

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from outbox.driver import copy_rows, is_plain_text, takes_copy
+from outbox.driver import copy_rows, has_octet_length, in_old_words, is_plain_text, takes_copy
 
 # How JSON writes a NUL and a surrogate, be it a lone one or half a character.
 _MAY_BE_NO_TEXT = ("\\u0000", "\\ud")
@@ -54,6 +54,7 @@ class ForEachRow:
         self._one_row = sql.format(
             values=f"VALUES ({', '.join(places.values())})", from_rows="", using_rows="", **places
         )
+        self._one_row_of_old = in_old_words(self._one_row)
         rows = f"json_to_recordset(%s) AS r ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
         joined = {name: f"r.{name}" for name in columns}
         self._all_rows = sql.format(
@@ -68,7 +69,8 @@ class ForEachRow:
         if not rows:
             return
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(self._one_row, list(rows))
+            one_row = self._one_row if has_octet_length(connection) else self._one_row_of_old
+            connection.exec_driver_sql(one_row, list(rows))
         else:
             objects = [dict(zip(self._names, row, strict=True)) for row in rows]
             connection.exec_driver_sql(self._all_rows, (_json(objects),))

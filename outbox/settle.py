@@ -64,6 +64,7 @@ def settle(
             # A message that is refused stops no relay: those that stopped before are no longer in a row.
             statements.set_attempts(connection, destination, one.message.seq, one.message.attempts, crashes=0)
         result.append(Settled(fenced.message, fenced.verdict, state))
+    statements.drop_large_payloads(connection, [one.message.seq for one in judged if one.message.unreadable])
     statements.mark_delivered(connection, destination, writes.delivered)
     statements.mark_retrying(connection, destination, writes.retrying)
     statements.mark_dead(connection, destination, writes.dead)

@@ -9,6 +9,8 @@ from tenacity.wait import wait_base
 
 from relay.settings import Settings
 
+MOST_ATTEMPTS_THAT_MATTER = 100
+
 
 def wait_before_next_attempt(attempts: int, settings: Settings) -> timedelta:
     """Exponential with full jitter in its upper half, so that messages refused together do not return together."""
@@ -54,5 +56,6 @@ class Breaker:
 
 def _seconds(wait: wait_base, attempts: int) -> float:
     state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = max(1, attempts)
+    # Two to the power of a forged count would fill the memory; of an honest one every wait is the longest by then.
+    state.attempt_number = max(1, min(attempts, MOST_ATTEMPTS_THAT_MATTER))
     return float(wait(state))

@@ -15,6 +15,7 @@ from tenacity import (
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from relay.gateway import Gateway
+from relay.undeliverable import why_undeliverable
 
 TRIES = 3
 AT_MOST_SECONDS = 2.0
@@ -27,10 +28,12 @@ def deliver(gateway: Gateway, messages: Sequence[Message], prove: Prove, sleep: 
 
     Never raises for what a gateway or a message does. No transaction of the daemon's database may be open.
     """
-    verdicts: dict[int, Verdict] = {}
+    verdicts = {one.seq: Verdict(Outcome.REFUSED_FOR_GOOD, why) for one in messages if (why := why_undeliverable(one))}
 
     def attempt() -> list[Message]:
         waiting = [one for one in messages if one.seq not in verdicts or _is_unreachable(verdicts[one.seq])]
+        if not waiting:
+            return []
         verdicts.update(_attempt(gateway, waiting, prove))
         return [one for one in waiting if _is_unreachable(verdicts[one.seq])]
 

@@ -7,13 +7,18 @@ from functools import partial
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from outbox import Destination, Message, Outcome, Verdict, reading, statements, writing
 from outbox.clock import now_ms
+from outbox.driver import is_of_a_row
 from outbox.horizon import Horizon
 from outbox.leases import Leases
 from outbox.message import LARGEST_COUNT
-from outbox.settle import Judged, Settled, count_attempt, settle
+from outbox.redact import reason_of
+from outbox.settle import Judged, Settled, count_attempt
+from outbox.settle_apart import settle_apart
+from relay.apart import SetApart
 from relay.backoff import wait_before_next_attempt
 from relay.closed_topics import ClosedTopics
 from relay.deliver import Sleep, deliver
@@ -50,6 +55,7 @@ class Drain:
     """Whether messages were enqueued within the last so many seconds."""
     suspects: deque[int] = field(default_factory=deque)
     closed: ClosedTopics = field(init=False)
+    apart: SetApart = field(default_factory=SetApart)
     _horizon: Horizon = field(default_factory=Horizon)
     _trial: int | None = None
     """After an outage: how many messages the next batch may have. One first, so that a message which the gateway falls
@@ -85,16 +91,17 @@ class Drain:
         deliverable = [message for message in messages if message.newer_dead_seq is None]
         verdicts = self._deliver(deliverable, tokens) if deliverable else {}
         settled = self._settle(tokens, [self._judge(message, verdicts.get(message.seq)) for message in messages])
+        self.apart.note(settled)
         self.closed.learn(settled)
         self._learn_size(settled)
         return settled
 
     def _next(self, tokens: Mapping[int, str]) -> list[Message]:
         """The messages of the next batch; one of each topic that is closed and may be probed."""
-        if not tokens:
+        if not tokens or self.apart.is_full:
             return []
-        found = self._read(tokens, self._horizon, self._size(), self.closed.shut())
-        messages = self.closed.without_all_but_one(_newest_of_each_key(found))
+        found = self._read(tokens, self._horizon, self._size(), [*self.closed.shut(), *self.apart.left()])
+        messages = self.closed.without_all_but_one(self.apart.without_unsettled(_newest_of_each_key(found)))
         if self._trial is None or not messages:
             return messages
         first = self._failed_trials % len(messages)
@@ -124,7 +131,7 @@ class Drain:
                 self._trial = None
 
     def _read(
-        self, shards: Iterable[int], horizon: Horizon, size: int, but: Sequence[statements.NewerThan] = ()
+        self, shards: Iterable[int], horizon: Horizon, size: int, but: Sequence[statements.Left] = ()
     ) -> list[Message]:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
@@ -146,6 +153,8 @@ class Drain:
         with reading(self.outbox) as connection:
             message = statements.one_unsettled(connection, self._destination, seq)
         if message is None or message.shard not in tokens or message.newer_dead_seq is not None:
+            return []
+        if seq in self.apart.seqs:
             return []
         message = self._without_own_count(message)
         if message.crashes >= DEADLY_AFTER:
@@ -187,15 +196,22 @@ class Drain:
     def _settle(self, tokens: dict[int, str], judged: list[Judged]) -> list[Settled]:
         settled = [Settled(one.message, one.verdict, None) for one in judged]
         if any(one.verdict.outcome not in UNCOUNTED for one in judged):
-            with writing(self.outbox) as connection:
-                policy = self.settings.retry_policy
-                settled = settle(connection, self._destination, tokens, judged, policy, now_ms())
+            policy = self.settings.retry_policy
+            settled, refused = settle_apart(self.outbox, self._destination, tokens, judged, policy, now_ms())
+            for message, problem in refused:
+                self.apart.add(message, problem)
         _log(settled)
         return settled
 
     def _write_attempts(self, tokens: dict[int, str], message: Message) -> bool:
-        with writing(self.outbox) as connection:
-            return count_attempt(connection, self._destination, tokens, message)
+        try:
+            with writing(self.outbox) as connection:
+                return count_attempt(connection, self._destination, tokens, message)
+        except (DBAPIError, OverflowError, MemoryError) as error:
+            if not is_of_a_row(error):
+                raise
+            self.apart.add(message, reason_of(error))
+            return False
 
 
 def _counted(message: Message) -> Message:

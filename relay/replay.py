@@ -15,7 +15,7 @@ from outbox.engine import let_others_write
 from outbox.leases import live_relays
 from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled
-from relay.errors import InterruptedRelayError, UnreachableError, UsageError
+from relay.errors import InterruptedRelayError, UnreachableError, UnrepairedError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.seqs import SeqSet
 from relay.settings import Settings
@@ -26,6 +26,8 @@ PAGE = 500
 LOOK_EVERY_SECONDS = 0.1
 # A relay is given this long, without any progress, before a gateway that does not answer ends the wait.
 PATIENCE_SECONDS = 10.0
+# And so long, though the gateway answers, to settle the message that is first in turn.
+STUCK_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -125,16 +127,23 @@ def enqueue_selected(
 def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
     """Returns once every replayed message is settled or refused for now: drained by the relays that live, or here.
 
-    Raises `UnreachableError` if the gateway cannot be reached, `InterruptedRelayError` if asked to stop; what was
-    enqueued stays enqueued either way.
+    Raises `UnreachableError` if the gateway cannot be reached, `InterruptedRelayError` if asked to stop, and
+    `UnrepairedError` if nothing is settled though it answers; what was enqueued stays enqueued either way.
     """
     pause = threading.Event()
-    waited = 0.0
+    waited, moved_at, was = 0.0, time.monotonic(), None
     while True:
         under_way, started = done.under_way, time.monotonic()
-        _look(source, done, progress)
+        first = _look(source, done, progress)
         if not done.under_way:
             return
+        if (done.under_way, first) != was:
+            moved_at, was = started, (done.under_way, first)
+        if started - moved_at >= STUCK_SECONDS:
+            raise UnrepairedError(
+                f"{done.under_way} messages are not settled, nor is message {first}, which is first in turn; see the "
+                "relay's log for why. They stay enqueued"
+            )
         if not _relay_lives(source):
             _drain_here(source, gateway, settings, done, progress)
             continue
@@ -146,11 +155,14 @@ def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Repl
         pause.wait(max(LOOK_EVERY_SECONDS, 4 * (time.monotonic() - started)))
 
 
-def _look(source: Engine, done: Replayed, progress: Progress) -> None:
+def _look(source: Engine, done: Replayed, progress: Progress) -> int | None:
+    """Brings the counts up to date; returns the ``seq`` of the message that is first in turn, whoever enqueued it."""
     with reading(source) as connection:
         found = statements.open_replayed(connection, Destination.GATEWAY)
         done.unsettled = Counter(state for seq, state in found if seq in done.messages)
+        first = statements.first_pending(connection, Destination.GATEWAY)
     progress(done)
+    return first
 
 
 def _relay_lives(source: Engine) -> bool:

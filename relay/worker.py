@@ -108,7 +108,7 @@ class Worker:
                 if until_empty:
                     wait = LOOK_AGAIN_SECONDS
                     if self._is_empty(drain):
-                        _refuse_what_waits_for_a_newer_gateway(drain)
+                        _refuse_what_is_left(drain)
                         return
                     self._probe_for_others(drain, breaker)
                 trouble.close()
@@ -179,7 +179,9 @@ class Worker:
         now = now_ms()
         too_far = self.settings.retry_policy.too_far(now)
         with reading(self.outbox) as connection:
-            empty = not statements.anything_due(connection, Destination.GATEWAY, now, too_far, drain.closed.all())
+            left: list[statements.Left] = [*drain.closed.all(), *drain.apart.left()]
+            any_due = statements.anything_due(connection, Destination.GATEWAY, now, too_far, left)
+            empty = drain.apart.is_full or not any_due
         # What is left is in shards of another relay, which may be gone.
         self._unbalanced.set()
         return empty
@@ -208,7 +210,12 @@ class Worker:
                 signal.signal(number, handler)
 
 
-def _refuse_what_waits_for_a_newer_gateway(drain: Drain) -> None:
+def _refuse_what_is_left(drain: Drain) -> None:
+    if drain.apart.seqs:
+        raise UnrepairedError(
+            f"{len(drain.apart.seqs)} messages cannot be settled, such as {min(drain.apart.seqs)}; "
+            "see the log for what refuses their rows"
+        )
     for topic, reason in drain.closed.reasons.items():
         raise UnrepairedError(
             f"messages of {topic} wait for a newer gateway: {reason}. Nothing was lost; upgrade it and run this again"

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from outbox.message import Destination
+from outbox.message import MAX_KEPT_BYTES, Destination
 from outbox.rows import ForEachRow, ForKeys, Insert
 
 Rows = Sequence[tuple[Any, ...]]
@@ -71,6 +71,13 @@ _MARK_SUPERSEDED = ForEachRow(
     "UPDATE outbox_messages SET state = 'superseded', settled_at = {now} WHERE seq = {seq}",
     {"seq": "bigint", "now": "bigint"},
 )
+_DROP_PAYLOADS = ForEachRow(
+    f"""
+    UPDATE outbox_messages SET payload = '', last_error = NULL
+    WHERE seq = {{seq}} AND octet_length(payload) > {MAX_KEPT_BYTES}
+    """,  # noqa: S608 - a constant
+    {"seq": "bigint"},
+)
 _MARK_DELIVERED_AND_SUPERSEDED = ForEachRow(
     """
     UPDATE outbox_messages AS m
@@ -135,7 +142,15 @@ def _supersede(connection: Connection, settled: Mapping[str, tuple[int, int, int
         seq, version, now = settled[other.key]
         if (other.version, other.seq) < (version, seq):
             old.append((other.seq, now))
+    drop_large_payloads(connection, [seq for seq, _ in old])
     _MARK_SUPERSEDED.run(connection, old)
+
+
+def drop_large_payloads(connection: Connection, seqs: Iterable[int]) -> None:
+    """SQLite only: of messages about to be settled. It writes a changed row anew, and would need twice the payload's
+    size in memory for one that it only copies."""
+    if connection.dialect.name == "sqlite":
+        _DROP_PAYLOADS.run(connection, [(seq,) for seq in seqs])
 
 
 def mark_retrying(connection: Connection, destination: Destination, rows: Rows) -> None:

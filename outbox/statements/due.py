@@ -8,6 +8,8 @@ from sqlalchemy import Connection, text
 
 from outbox.driver import Sized, is_plain_text
 from outbox.message import (
+    LARGEST_COUNT,
+    LARGEST_INTEGER,
     LARGEST_VERSION,
     LOWEST_SEQ,
     MAX_PAYLOAD_BYTES,
@@ -27,15 +29,21 @@ def _if_short(name: str) -> str:
     return f"CASE WHEN octet_length(m.{name}) <= {_MAX_TEXT_BYTES} THEN m.{name} END AS {name}"
 
 
-_BOTH_SHORT = f"octet_length(m.topic) <= {_MAX_TEXT_BYTES} AND octet_length(m.key) <= {_MAX_TEXT_BYTES}"
+def _count(name: str, most: int) -> str:
+    """As every writer keeps it: what is written back must be within a count's bounds."""
+    return f"CASE WHEN m.{name} < 0 THEN 0 WHEN m.{name} > {most} THEN {most} ELSE m.{name} END AS {name}"
+
+
+_TEXTS = ("topic", "key", "last_error")
+_ALL_SHORT = " AND ".join(f"coalesce(octet_length(m.{name}), 0) <= {_MAX_TEXT_BYTES}" for name in _TEXTS)
 # A large payload is left out, and read by itself only if its batch has room for it. Whoever may write the table may
 # have put any number into ``shard``; some relay must still be the one to refuse such a message.
 _MESSAGE = f"""
     m.seq, {_if_short("topic")}, {_if_short("key")}, m.version, m.shard & {SHARDS - 1} AS shard,
-    CASE WHEN octet_length(m.payload) <= :short AND {_BOTH_SHORT} THEN m.payload END AS payload,
+    CASE WHEN octet_length(m.payload) <= :short AND {_ALL_SHORT} THEN m.payload END AS payload,
     CASE m.origin WHEN 'replay' THEN 'replay' ELSE 'live' END AS origin,
-    m.enqueued_at, m.state, m.attempts, {_if_short("last_error")}, NULL AS newer_dead_seq,
-    m.available_at, m.refused_for_ms, m.refused_at, m.crashes
+    m.enqueued_at, m.state, {_count("attempts", LARGEST_COUNT)}, {_if_short("last_error")}, NULL AS newer_dead_seq,
+    m.available_at, {_count("refused_for_ms", LARGEST_INTEGER)}, m.refused_at, {_count("crashes", LARGEST_COUNT)}
 """
 _COLUMNS = Message._fields.index("crashes") + 1
 # Flags read with the batch, so that the rare extra queries run only when they can find something.
@@ -55,13 +63,15 @@ _DEAD = ForKeys(
     lock="",
 )
 # An older message of a key waits until the newest is settled: it would mirror a state known to be old. Of one version
-# the later seq is newer, yet a replayed message holds up no live one: live goes first, however long the replay.
-_NEWEST_OF_ITS_KEY = """
+# the later seq is newer, yet a replayed message holds up no live one: live goes first, however long the replay. A version
+# that no row can have holds up nobody.
+_NEWEST_OF_ITS_KEY = f"""
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
                 WHERE n.destination = m.destination AND n.topic = m.topic AND n.key = m.key
                   AND (n.version, n.seq) > (m.version, m.seq) AND (n.version > m.version OR n.origin <= m.origin)
+                  AND n.version <= {LARGEST_VERSION}
                   AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
-"""
+"""  # noqa: S608 - a constant
 
 
 class Found(NamedTuple):
@@ -167,8 +177,8 @@ class _Due:
 
 _BY_ITSELF = Sized(
     f"""
-    SELECT octet_length(m.topic), octet_length(m.key), octet_length(m.payload),
-        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND {_BOTH_SHORT} THEN m.payload END
+    SELECT octet_length(m.topic), octet_length(m.key), coalesce(octet_length(m.last_error), 0), octet_length(m.payload),
+        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND {_ALL_SHORT} THEN m.payload END
     FROM outbox_messages AS m WHERE m.seq = :seq
     """  # noqa: S608 - constants
 )
@@ -193,8 +203,8 @@ def _by_itself(connection: Connection, message: Message) -> Message:
     ((*sizes, payload),) = _BY_ITSELF.rows(connection, seq=message.seq)
     if payload is not None:
         return message._replace(payload=payload)
-    limits = (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES, MAX_PAYLOAD_BYTES)
-    named = zip(("topic", "key", "payload"), sizes, limits, strict=True)
+    limits = (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES, _MAX_TEXT_BYTES, MAX_PAYLOAD_BYTES)
+    named = zip(("topic", "key", "reason", "payload"), sizes, limits, strict=True)
     odd = ", ".join(f"{size} bytes of {name}, more than {limit}" for name, size, limit in named if size > limit)
     return message._replace(
         payload="",

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from outbox.clock import now_ms
-from outbox.message import Destination
+from outbox.driver import Sized
+from outbox.message import SHARDS, Destination
 from outbox.rows import ForEachRow, ForKeys
 
 Row = Mapping[str, Any]
@@ -14,6 +15,8 @@ Rows = Sequence[tuple[Any, ...]]
 
 # An advisory lock's number; any will do that nobody else in the database uses.
 _SHARING_OUT = 0x6F7574626F78
+# A gateway's URL and an error may have 2,000 characters.
+_MAX_TEXT_BYTES = 8_000
 
 
 class Lease(NamedTuple):
@@ -26,18 +29,22 @@ class Lease(NamedTuple):
     length_ms: int
 
 
+def _short(name: str) -> str:
+    size = f"octet_length({name})"
+    return f"CASE WHEN {size} <= {_MAX_TEXT_BYTES} THEN {name} WHEN {size} > 0 THEN '(' || {size} || ' bytes)' END"
+
+
+_LEASES = Sized(
+    f"""
+    SELECT shard, {_short("owner")}, {_short("token")}, expires_at, length_ms FROM outbox_leases
+    WHERE destination = :destination AND shard BETWEEN 0 AND {SHARDS - 1} ORDER BY shard
+    """  # noqa: S608 - constants
+)
+
+
 def leases(connection: Connection, destination: Destination) -> Sequence[Lease]:
-    """All leases of a destination's shards."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT shard, owner, token, expires_at, length_ms FROM outbox_leases
-            WHERE destination = :destination ORDER BY shard
-            """
-        ),
-        {"destination": destination.value},
-    )
-    return [Lease._make(row) for row in rows]
+    """All leases of a destination's shards; a text too long to be a relay's is told by its size."""
+    return [Lease._make(row) for row in _LEASES.rows(connection, destination=destination.value)]
 
 
 _TOKENS_STANDING = ForKeys(
@@ -127,6 +134,13 @@ _RELAY = (
     "last_delivered_at",
 )
 _KEPT_FROM_ITS_START = ("id", "started_at")
+_TEXTS = ("id", "host", "host_name", "version", "gateway", "last_error")
+_RELAYS = Sized(
+    f"""
+    SELECT {", ".join(_short(one) if one in _TEXTS else one for one in _RELAY)} FROM outbox_relays
+    WHERE destination = :destination ORDER BY outbox_relays.id
+    """  # noqa: S608 - constants
+)
 _PUT_RELAY = text(
     f"""
     INSERT INTO outbox_relays (destination, {", ".join(_RELAY)})
@@ -154,8 +168,5 @@ def delete_relays_unseen_since(connection: Connection, destination: Destination,
 
 
 def relays(connection: Connection, destination: Destination) -> list[Row]:
-    rows = connection.execute(
-        text(f"SELECT {', '.join(_RELAY)} FROM outbox_relays WHERE destination = :destination ORDER BY id"),  # noqa: S608 - constants
-        {"destination": destination.value},
-    )
-    return [dict(row._mapping) for row in rows]
+    rows = _RELAYS.rows(connection, destination=destination.value)
+    return [dict(zip(_RELAY, row, strict=True)) for row in rows]

@@ -87,6 +87,20 @@ def open_replayed(connection: Connection, destination: Destination) -> Iterator[
         yield from (tuple(row) for row in rows)
 
 
+def first_pending(connection: Connection, destination: Destination) -> int | None:
+    """The ``seq`` of the message that is delivered next, unless its relay cannot."""
+    found: int | None = connection.execute(
+        text(
+            """
+            SELECT seq FROM outbox_messages WHERE destination = :destination AND state = 'pending'
+            ORDER BY origin, seq LIMIT 1
+            """
+        ),
+        {"destination": destination.value},
+    ).scalar_one_or_none()
+    return found
+
+
 def oldest_unsettled_at(connection: Connection, destination: Destination) -> int | None:
     found: int | None = connection.execute(
         text(
