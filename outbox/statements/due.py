@@ -63,8 +63,8 @@ _DEAD = ForKeys(
     lock="",
 )
 # An older message of a key waits until the newest is settled: it would mirror a state known to be old. Of one version
-# the later seq is newer, yet a replayed message holds up no live one: live goes first, however long the replay. A version
-# that no row can have holds up nobody.
+# the later seq is newer, yet a replayed message holds up no live one: live goes first, however long the replay. A
+# version that no row can have holds up nobody.
 _NEWEST_OF_ITS_KEY = f"""
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
                 WHERE n.destination = m.destination AND n.topic = m.topic AND n.key = m.key

@@ -18,6 +18,7 @@ from assistant_store.invite import INVITES
 from assistant_store.replay import Selection, count_selected, replay_page
 from gateway_store.invite import INVITES as MIRRORED
 from outbox import configure_engine, open_engine
+from outbox.pages import START
 from tests.conftest import CONTACT, Stores
 from tests.databases import database_url
 from tests.gateway_store.examples import payload
@@ -127,7 +128,7 @@ def test_p01_a_replay_reads_and_enqueues_on_the_connection_for_writes(
 
     with make(stores.source, empty) as session, session.begin():
         assert count_selected(session, Selection()) == 1
-        assert replay_page(session, Selection(), after="", limit=10) == [invite.id]
+        assert replay_page(session, Selection(), place=START, limit=10).ids == [invite.id]
 
     assert [row["origin"] for row in stores.messages()] == ["live", "replay"]
 
