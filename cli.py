@@ -24,15 +24,15 @@ from relay.compare import Comparison, Difference, compare, compare_ids
 from relay.console import Bar, Printer
 from relay.demo import run_demo
 from relay.errors import InterruptedRelayError, RelayError, UnreachableError, UnrepairedError, UsageError
-from relay.instants import in_iso_8601, parse_instant
+from relay.instants import parse_instant
 from relay.introduction import count_from_here
 from relay.logs import configure_logs
-from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching, shown
+from relay.open import init_stores, open_gateway, open_mirror, open_source, reaching, shown, storage_warnings
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.serve import serve_gateway
 from relay.settings import Settings, load_settings
 from relay.standard_error import never_wait_for_standard_error
-from relay.status import read_status
+from relay.status import read_status, relay_line
 from relay.topics import Selection
 from relay.worker import Worker
 
@@ -143,11 +143,12 @@ def run_worker(run: Run, until_empty: bool, new_gateway: bool) -> None:
 def status(run: Run) -> None:
     """Say what waits, since when, who drains it, and whether the gateway answers (exit code 4 if not)."""
     gateway = open_gateway(run.settings)
-    found = read_status(open_source(run.settings), gateway, shown(run.settings.gateway))
+    source, url = open_source(run.settings), shown(run.settings.gateway)
+    found = read_status(source, gateway, url, storage_warnings(run.settings))
     fields = found.as_dict()
     if not run.printer.as_json:
         fields["relays"] = _relay_lines(found.relays) or None
-        del fields["warnings"], fields["wrong"]
+        del fields["warnings"], fields["wrong"], fields["from_the_future"]
     run.printer.record(fields, "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)
@@ -156,13 +157,9 @@ def status(run: Run) -> None:
 
 
 def _relay_lines(relays: Sequence[Relay]) -> list[str]:
-    lines = [_relay_line(one) for one in relays[:MOST_RELAYS_SHOWN]]
+    lines = [relay_line(one) for one in relays[:MOST_RELAYS_SHOWN]]
     more = len(relays) - len(lines)
     return [*lines, f"and {more} more"] if more else lines
-
-
-def _relay_line(relay: Relay) -> str:
-    return f"{relay.id}, version {relay.version}, into {relay.gateway}, since {in_iso_8601(relay.started_at)}"
 
 
 @main.command()

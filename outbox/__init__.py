@@ -8,10 +8,12 @@ from outbox.enqueue import enqueue
 from outbox.errors import (
     DatabaseMissingError,
     InheritedConnectionError,
+    InvalidMessageError,
     MountedFileError,
     OutboxError,
     OutboxFullError,
     OutcomeUnknownError,
+    SchemaOutdatedError,
     SchemaRefusedError,
     SequenceError,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "DatabaseMissingError",
     "Destination",
     "InheritedConnectionError",
+    "InvalidMessageError",
     "Message",
     "MountedFileError",
     "Origin",
@@ -33,6 +36,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "RetryPolicy",
+    "SchemaOutdatedError",
     "SchemaRefusedError",
     "SequenceError",
     "State",

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session, SessionTransaction
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.datagram import wake
-from outbox.errors import OutboxFullError
+from outbox.errors import OutboxFullError, SchemaOutdatedError
 from outbox.message import Destination, Origin, shard_of
+from outbox.rules import check_message, check_topic
 from outbox.sequence import sequence_error
 from outbox.sqlite import file_of
 
@@ -74,7 +75,8 @@ def enqueue(
     """Adds one message in the session's transaction: it is delivered if and only if that transaction commits.
 
     ``version`` must grow with every change of the row that ``payload`` copies. Never commits. After the commit a
-    wake-up is sent that cannot block or fail the caller. Raises `OutboxFullError` where the engine sets a limit.
+    wake-up is sent that cannot block or fail the caller. Raises `InvalidMessageError` for what no message may be, and
+    `OutboxFullError` where the engine sets a limit.
 
     A session of several databases has a transaction in each, and they do not commit as one: the message must be where
     the row is. ``bind_arguments`` are those of `Session.connection`; ``{"mapper": Order}`` gives the connection of the
@@ -98,10 +100,16 @@ def enqueue_many(
 ) -> None:
     """`enqueue` for many (key, version, payload) of one topic, on the session's connection that wrote their rows."""
     now = now_ms()
-    messages = [(topic, key, version, shard_of(key), payload, origin.value, now) for key, version, payload in rows]
+    messages = []
+    for key, version, payload in rows:
+        check_message(key, version, payload)
+        messages.append((topic, key, version, shard_of(key), payload, origin.value, now))
     if not messages:
         return
+    check_topic(topic)
     _refuse_beyond_limit(connection, destination, len(messages))
+    if destination is not Destination.GATEWAY and not statements.knows_destinations(connection):
+        raise SchemaOutdatedError("the database has the outbox of an earlier release; `relay init` upgrades it")
     with _sequence_errors(connection):
         statements.insert_messages(connection, destination, messages)
     _wake_at_commit(session, connection)

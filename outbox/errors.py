@@ -19,6 +19,14 @@ class SequenceError(OutboxError):
     """
 
 
+class InvalidMessageError(OutboxError, ValueError):
+    """No message may be so: nothing was written, and the caller's transaction is intact."""
+
+
+class SchemaOutdatedError(OutboxError):
+    """The database has the tables of an earlier release, which cannot hold what was asked; upgrade it."""
+
+
 class SchemaRefusedError(OutboxError):
     """A database's tables are of no known shape; the message names what is odd, and nothing was changed."""
 

@@ -29,6 +29,21 @@ class Scripts(NamedTuple):
 # An advisory lock's number; any will do that nobody else in the database uses.
 _UPGRADING = 0x75706772616465
 SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version", "outbox_messages")
+NEWEST = "0002"
+"""The last of the outbox's scripts: what this release reads and writes."""
+
+
+def schema_problem(connection: Connection) -> str | None:
+    """What keeps this release from using the outbox in a database, and the cure; None if nothing does."""
+    tables = set(inspect(connection).get_table_names())
+    if not {"outbox_messages", SCRIPTS.version_table} <= tables:
+        return "has no outbox yet; run `relay init`"
+    found = connection.exec_driver_sql(f"SELECT max(version_num) FROM {SCRIPTS.version_table}").scalar_one() or ""  # noqa: S608 - a constant
+    if found < NEWEST:
+        return "has the outbox of an earlier release; stop every relay, then run `relay init`"
+    if found > NEWEST:
+        return f"was upgraded by a later release of this program (schema {found}); install that release"
+    return None
 
 
 def upgrade(engine: Engine) -> None:

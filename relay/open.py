@@ -2,17 +2,18 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import URL, Engine, inspect, make_url
+from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway_store.listening import MAX_PATH_BYTES
-from outbox import DatabaseMissingError, SchemaRefusedError, open_engine, reading
+from outbox import DatabaseMissingError, InvalidMessageError, SchemaRefusedError, open_engine, reading
 from outbox.encoding import storage_warning
+from outbox.migrate import schema_problem
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from relay.embedded import EmbeddedGateway
@@ -49,8 +50,9 @@ def open_source(settings: Settings) -> Engine:
     """The daemon's database, which must exist and hold the outbox; `UnreachableError` says what to do if not."""
     engine = open_existing(settings.assistant_db, "--assistant-db")
     with reaching("the assistant's database"), reading(engine) as connection:
-        if not inspect(connection).has_table("outbox_messages"):
-            raise UnreachableError(f"{shown(settings.assistant_db)} has no outbox yet; run `relay init`")
+        problem = schema_problem(connection)
+        if problem is not None:
+            raise UnreachableError(f"{shown(settings.assistant_db)} {problem}")
     return engine
 
 
@@ -122,6 +124,21 @@ def reaching(what: str) -> Iterator[None]:
         raise UnreachableError(f"{what} cannot be reached: {error}") from error
     except DBAPIError as error:
         raise UnreachableError(f"{what} cannot be read: {reason_of(error)}") from error
+    except InvalidMessageError as error:
+        raise UnreachableError(f"{what} has a row that no message can hold: {error}") from error
+
+
+def storage_warnings(settings: Settings) -> list[str]:
+    """What either database cannot keep, with the cure; nothing of one that cannot be asked now."""
+    found = []
+    for url, option in ((settings.assistant_db, "--assistant-db"), (settings.gateway, "--gateway")):
+        if url.startswith(UNIX):
+            continue
+        engine = open_existing(url, option)
+        with suppress(DBAPIError, DatabaseMissingError), reading(engine) as connection:
+            found.append(storage_warning(connection))
+        engine.dispose()
+    return [warning for warning in found if warning is not None]
 
 
 def init_stores(settings: Settings) -> list[str]:

@@ -1,5 +1,6 @@
 """What an operator asks first: what waits, since when, who drains it, and whether the gateway answers."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine
@@ -7,14 +8,15 @@ from sqlalchemy import Engine
 from outbox import Destination, State, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Relay, live_relays
+from outbox.redact import printable
 from outbox.statements import DrainedInto
 from relay.errors import OtherGatewayError
 from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
 from relay.instants import in_iso_8601
 from relay.introduction import refuse_another, was_restored
 
-# Clocks that disagree by less are in order.
-CLOCKS_APART_MS = 5_000
+CLOCKS_DIFFER_BY_MS = 1_000
+"""The daemon's machine and this one need not agree to the millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,17 @@ class Status:
     gateway_problem: str | None
     wrong: tuple[str, ...]
     """What does not heal by itself, each with its cure."""
+    from_the_future: int | None
+    """The first message that waits and was enqueued later than now."""
 
     @property
     def warnings(self) -> list[str]:
         found = list(self.wrong)
+        if self.from_the_future is not None:
+            found.append(
+                f"message {self.from_the_future} is from the future: it was enqueued at a time that has not come yet, "
+                "and is delivered all the same; set the clock of the machine that enqueues"
+            )
         waiting = self.pending + self.retrying
         if waiting and not self.live_relays:
             found.append(f"{waiting} messages wait and no relay lives; start one with `relay run`")
@@ -50,25 +59,25 @@ class Status:
         return asdict(self) | {"warnings": self.warnings}
 
 
-def read_status(source: Engine, gateway: Gateway, url: str) -> Status:
-    """Both sides at one moment; works with no relay running and with the gateway, at ``url``, down."""
+def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[str] = ()) -> Status:
+    """Both sides at one moment; works with no relay running and with the gateway, at ``url``, down.
+
+    ``storage`` is what the two databases cannot keep.
+    """
     now = now_ms()
     with reading(source) as connection:
         assistant = statements.identity(connection)
         into = statements.drained_into(connection, Destination.GATEWAY)
         count = statements.count_by_state(connection, Destination.GATEWAY)
         oldest = statements.oldest_unsettled_at(connection, Destination.GATEWAY)
+        ahead = statements.unsettled_since(connection, Destination.GATEWAY, now + CLOCKS_DIFFER_BY_MS)
         relays = tuple(live_relays(connection, Destination.GATEWAY, statements.lease_clock(connection)))
-    problem, wrong = None, []
+    problem: str | None = None
+    wrong: list[str] = []
     try:
         wrong = _wrong(into, gateway.probe(), assistant, url)
     except GatewayUnreachableError as error:
         problem = str(error)
-    if oldest is not None and oldest > now + CLOCKS_APART_MS:
-        wrong.append(
-            f"a message was enqueued at {in_iso_8601(oldest)}, in the future: a clock was set back, or is ahead; "
-            "set the clocks of all machines by NTP"
-        )
     return Status(
         pending=count.get(State.PENDING, 0),
         retrying=count.get(State.RETRYING, 0),
@@ -80,7 +89,8 @@ def read_status(source: Engine, gateway: Gateway, url: str) -> Status:
         relays=relays,
         gateway="down" if problem else "up",
         gateway_problem=problem,
-        wrong=tuple(wrong),
+        wrong=(*wrong, *storage),
+        from_the_future=ahead,
     )
 
 
@@ -96,3 +106,17 @@ def _wrong(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: s
             f"{into.batches_seen} before; `relay replay --all` brings back what the copy lacks"
         ]
     return []
+
+
+def relay_line(relay: Relay) -> str:
+    """What a relay says of itself, for an operator to read."""
+    parts = [f"{relay.id}, since {in_iso_8601(relay.started_at)}", f"version {relay.version}"]
+    if relay.gateway:
+        parts.append(f"into {relay.gateway}")
+    if relay.last_delivered_at is not None:
+        parts.append(f"last delivered at {in_iso_8601(relay.last_delivered_at)}")
+    if relay.down_since is not None:
+        parts.append(f"its gateway down since {in_iso_8601(relay.down_since)}")
+    if relay.last_error is not None:
+        parts.append(f"last error: {relay.last_error}")
+    return printable(", ".join(parts))

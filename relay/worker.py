@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from outbox import DatabaseMissingError, Destination, Outcome, file_locks, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Leases
-from outbox.redact import MAX_REASON, reason_of
+from outbox.redact import MAX_REASON, reason_of, redact_reason
 from outbox.settle import Settled
 from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
@@ -143,7 +143,7 @@ class Worker:
                     drain.gateway.probe()
                 introduction.make()
             except GatewayUnreachableError as error:
-                return _opened(breaker, str(error))
+                return _down(drain.leases, breaker, str(error))
         while not self.interrupted:
             self._progress.came_round()
             settled = drain.batch()
@@ -152,12 +152,15 @@ class Worker:
                 if any(one.verdict.outcome is Outcome.DELIVERED for one in settled):
                     # It answers others: this is the first trouble, not one more of an outage that goes on.
                     breaker.close()
-                return _opened(breaker, unreachable.verdict.reason or "")
+                return _down(drain.leases, breaker, unreachable.verdict.reason or "")
             if breaker.is_open:
                 log.info("gateway_reachable_again")
                 breaker.close()
+                drain.leases.note(down_since=None)
             if not settled:
                 return None
+            if any(one.verdict.outcome is Outcome.DELIVERED for one in settled):
+                drain.leases.note(last_delivered_at=now_ms())
             self.on_settled(settled)
             if any(one.verdict.outcome is Outcome.LEASE_LOST for one in settled):
                 # At once: renewing proves the leases that still stand and forgets the others. Until then the same batch
@@ -230,6 +233,14 @@ def leases_of(outbox: Engine, settings: Settings) -> Leases:
         program = "unknown"
     gateway = shown(settings.gateway)[:MAX_REASON]
     return Leases(outbox, settings.lease, Destination.GATEWAY, version=program, gateway=gateway)
+
+
+def _down(leases: Leases, breaker: Breaker, reason: str) -> float:
+    """`_opened`, and noted for `relay status` to show."""
+    if not breaker.is_open:
+        leases.note(down_since=now_ms())
+    leases.note(last_error=redact_reason(reason))
+    return _opened(breaker, reason)
 
 
 def _opened(breaker: Breaker, reason: str) -> float:

@@ -30,6 +30,15 @@ COPIED = (
     "last_error",
     "settled_at",
 )
+# A forged seq near the end of all numbers would end the sequence, and every later INSERT with it. On PostgreSQL a row's
+# number does not move the sequence.
+LONGEST_LEAP = 2**40
+NO_LEAP = """
+    CREATE TRIGGER outbox_messages_no_leap_by_{what} AFTER {when} ON outbox_messages
+    WHEN new.seq > {leap} AND new.seq > {leap} + coalesce(
+        (SELECT seq FROM sqlite_sequence WHERE name = 'outbox_messages'), 0)
+    BEGIN SELECT RAISE(ABORT, 'seq leaps too far ahead of the last one given out'); END
+"""
 CRASHED = "relays in a row stopped while delivering it: [1-5]"
 
 
@@ -73,6 +82,8 @@ def alter(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA legacy_alter_table=OFF")
     for name, of in INDEXES.items():
         connection.exec_driver_sql(f"CREATE INDEX {name} ON {MESSAGES} {of}")
+    for what, when in (("insert", "INSERT"), ("update", "UPDATE OF seq")):
+        connection.exec_driver_sql(NO_LEAP.format(what=what, when=when, leap=LONGEST_LEAP))
     for statement in others:
         connection.exec_driver_sql(statement)
 

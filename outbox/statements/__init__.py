@@ -46,11 +46,13 @@ from outbox.statements.look import (
     count_unsettled_up_to,
     dead_messages,
     first_pending,
+    knows_destinations,
     message_by_seq,
     oldest_unsettled_at,
     open_replayed,
     replayed_just_now,
     unsettled_keys,
+    unsettled_since,
 )
 from outbox.statements.route import DrainedInto, drained_into, identity, put_route, see_batches, set_batches
 
@@ -76,6 +78,7 @@ __all__ = [
     "first_pending",
     "identity",
     "insert_messages",
+    "knows_destinations",
     "lease_clock",
     "leases",
     "lock_leases",
@@ -101,4 +104,5 @@ __all__ = [
     "tokens_standing",
     "under_way",
     "unsettled_keys",
+    "unsettled_since",
 ]

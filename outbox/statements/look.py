@@ -114,6 +114,20 @@ def oldest_unsettled_at(connection: Connection, destination: Destination) -> int
     return found
 
 
+def unsettled_since(connection: Connection, destination: Destination, instant: int) -> int | None:
+    """The lowest ``seq`` of those that wait and were enqueued after ``instant``."""
+    found: int | None = connection.execute(
+        text(
+            """
+            SELECT min(seq) FROM outbox_messages WHERE destination = :destination AND enqueued_at > :instant
+              AND state IN ('pending', 'retrying') AND state IN ('pending', 'retrying', 'dead')
+            """
+        ),
+        {"destination": destination.value, "instant": instant},
+    ).scalar_one()
+    return found
+
+
 _UNSETTLED = ForKeys(
     """
     SELECT DISTINCT key FROM outbox_messages
