@@ -60,17 +60,10 @@ class Places:
     def make_room(self, stalled_seconds: float) -> bool:
         """Ends what was idle longest, if there is any; its client will come again when it has something to ask."""
         now = time.monotonic()
-        unfinished = None
-        for one in self._seated:
-            if one.is_idle(now, stalled_seconds):
-                if not one.unfinished:
-                    self.drop(one, GAVE_WAY)
-                    return True
-                unfinished = unfinished or one
-        if unfinished is not None:
-            # In the middle of a line, but there is no other.
-            self.drop(unfinished, GAVE_WAY)
-        return unfinished is not None
+        idlest = next((one for one in self._seated if one.is_idle(now, stalled_seconds)), None)
+        if idlest is not None:
+            self.drop(idlest, GAVE_WAY)
+        return idlest is not None
 
     def forget(self, connection: Connection) -> None:
         self._lobby.pop(connection, None)
