@@ -27,7 +27,8 @@ from relay.settings import Settings
 INVITES_A_PHASE = 150
 EVERY_SECONDS = 0.005
 CONTACT = "co-demo"
-DRAINED_WITHIN_SECONDS = 15.0
+# A limit for a machine that is busy with other things; on an idle one it takes a few.
+DRAINED_WITHIN_SECONDS = 60.0
 
 
 class Daemon:
