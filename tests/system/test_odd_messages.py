@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from assistant_store.invite import Invite, payload_of
-from outbox import shard_of, writing
+from outbox import shard_of
 from outbox.message import MAX_PAYLOAD_BYTES
 from tests.conftest import Stores, rows, write
+from tests.system.forging import insert_unchecked, quoted
 from tests.system.processes import RELAY, relay
 
 LARGEST = 2**63 - 1
@@ -28,10 +29,6 @@ class Forged:
 
     columns: Callable[[Stores, Invite], dict[str, str]]
     reason: str | None
-
-
-def quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def of(**columns: str) -> Callable[[Stores, Invite], dict[str, str]]:
@@ -110,14 +107,7 @@ def forge(stores: Stores, invite: Invite, forged: Forged) -> None:
         "payload": "'{}'",
         "enqueued_at": "1",
     } | forged.columns(stores, invite)
-    with writing(stores.source) as connection:
-        is_sqlite = connection.dialect.name == "sqlite"
-        if is_sqlite:
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
-        statement = f"INSERT INTO outbox_messages ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
-        connection.exec_driver_sql(statement.replace("%", "%%") if not is_sqlite else statement)
-        if is_sqlite:
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints=OFF")
+    insert_unchecked(stores.source, "outbox_messages", columns)
 
 
 def settled_rows(stores: Stores) -> dict[str, int]:

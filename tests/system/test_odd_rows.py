@@ -7,6 +7,7 @@ import pytest
 
 from outbox.pages import LARGEST_VALUE
 from tests.conftest import Stores, rows, write
+from tests.system.forging import insert_unchecked, quoted
 from tests.system.processes import Ended, relay
 
 ANY_TYPE = pytest.mark.only("sqlite", because="PostgreSQL's columns hold what they are declared to hold, and no NUL")
@@ -143,18 +144,18 @@ def test_an_id_that_no_store_can_hold_is_unknown(stores: Stores, command: str, i
 
 def test_what_a_side_says_of_itself_steers_no_terminal(stores: Stores) -> None:
     steering = "x\x1b[31m\n[red]fake, since 2020\x07"
-    write(
+    seen_at = str(stores.create().invite.created_at + 10_000)
+    columns = dict.fromkeys(("id", "host", "host_name", "version", "gateway"), quoted(steering))
+    insert_unchecked(
         stores.source,
-        "INSERT INTO outbox_relays (id, host, pid, started_at, seen_at) VALUES (:id, :id, 1, :far, :now)",
-        id=steering,
-        far=2**60,
-        now=stores.create().invite.created_at + 10_000,
+        "outbox_relays",
+        columns | {"destination": "'gateway'", "pid": str(2**40), "started_at": str(2**60), "seen_at": seen_at},
     )
     write(stores.source, "UPDATE outbox_messages SET key = :key, last_error = :key", key=steering)
     write(stores.source, "UPDATE outbox_messages SET state = 'dead', settled_at = 1")
 
     ended = [
-        relay(stores, *command, COLUMNS="300") for command in (["status"], ["dead", "list"], ["dead", "show", "1"])
+        relay(stores, *command, COLUMNS="1000") for command in (["status"], ["dead", "list"], ["dead", "show", "1"])
     ]
 
     assert [one.code for one in ended] == [0, 0, 0]
