@@ -139,7 +139,7 @@ def test_a_relay_of_this_release_says_that_the_gateways_database_must_be_upgrade
     assistant_store.upgrade(old_pair.source)
     ended = relay(old_pair, "run", "--until-empty")
     assert ended.code == 4
-    assert "relay init" in ended.only_line
+    assert "relay init" in ended.err
     assert set(old_pair.states()) == {"pending"}
 
 
