@@ -41,12 +41,16 @@ def open_engine(
     enqueued through this engine (`OutboxFullError`). Parameters never appear in its errors, so no hash or token reaches
     a log. Raises `ValueError` for a URL that is neither ``sqlite:///PATH`` nor ``postgresql+psycopg://...``.
 
-    SQLite: ``BEGIN IMMEDIATE``, WAL, ``synchronous=FULL``, foreign keys on, a new file is created with mode 0600; with
-    ``create=False`` a missing file raises `DatabaseMissingError` when a connection is made. ``module`` is the driver:
-    `pysqlite3` where it is installed, unless given. A process must use one driver only for one file: the locks of two
-    do not see each other, and commits can be lost. Pass ``sqlite3`` in a process that opens the same file through
-    aiosqlite or by itself. ``cache_mib`` is what each connection keeps in memory, about 2 unless given. A ``relay``, or
-    whoever else mirrors, copies the log into the database before it gets so long that the daemon's commits must.
+    A child of a fork makes connections of its own (`InheritedConnectionError` where it uses its parent's).
+
+    SQLite: the file is the one that the URL leads to now, whatever becomes of the working directory and of links; a
+    commit to one that is replaced meanwhile raises `OutcomeUnknownError`. ``BEGIN IMMEDIATE``, WAL,
+    ``synchronous=FULL``, foreign keys on, a new file is created with mode 0600; with ``create=False`` a missing file
+    raises `DatabaseMissingError` when a connection is made. ``module`` is the driver: `pysqlite3` where it is
+    installed, unless given. A process must use one driver only for one file: the locks of two do not see each other,
+    and commits can be lost. Pass ``sqlite3`` in a process that opens the same file through aiosqlite or by itself.
+    ``cache_mib`` is what each connection keeps in memory, about 2 unless given. A ``relay``, or whoever else mirrors,
+    copies the log into the database before it gets so long that the daemon's commits must.
 
     PostgreSQL: READ COMMITTED, whatever the server's default; nothing is kept in the session, so a transaction-mode
     pooler may stand between. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.
@@ -92,7 +96,8 @@ def open_engine(
 def configure_engine(engine: Engine, *, create: bool = True) -> None:
     """Gives an engine that was made elsewhere the settings of `open_engine`; call it before the first connection.
 
-    For asyncio: ``configure_engine(async_engine.sync_engine)``. SQLite without it: a savepoint that is released as a
+    For asyncio: ``configure_engine(async_engine.sync_engine)``. A child of a fork makes connections of its own. SQLite
+    without it: a savepoint that is released as a
     transaction's first statement commits, and a later rollback undoes nothing. On PostgreSQL transactions stay as the
     engine has them.
     """
