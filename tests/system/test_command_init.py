@@ -9,7 +9,7 @@ from sqlalchemy import inspect
 
 from outbox import open_engine
 from tests.conftest import Stores, write
-from tests.databases import alter, database_url
+from tests.databases import alter, database_url, server_database_in
 from tests.system.processes import relay, relay_at
 
 
@@ -68,3 +68,18 @@ def test_init_of_a_role_that_may_not_make_tables_is_4(stores: Stores, backend: s
         ended = relay(stores, "--gateway", url, "init")
     assert ended.code == 4
     assert ended.only_line.startswith("relay: the gateway's database cannot be read: permission denied")
+
+
+@pytest.mark.only("postgresql", because="a server's databases have encodings of their own")
+def test_init_refuses_a_new_store_that_could_not_keep_every_text_and_warns_of_one_that_is_there(stores: Stores) -> None:
+    with server_database_in("LATIN1") as url:
+        refused = relay(stores, "--gateway", url, "init")
+        engine = open_engine(url)
+        write(engine, "CREATE TABLE gateway_store_schema_version (version_num VARCHAR(32) PRIMARY KEY)")
+        warned = relay(stores, "--gateway", url, "init")
+        engine.dispose()
+    assert refused.code == 4
+    assert "LATIN1, not UTF8" in refused.only_line
+    assert "createdb -E UTF8 -T template0" in refused.only_line
+    assert warned.code == 0
+    assert "LATIN1, not UTF8" in warned.err
