@@ -73,7 +73,7 @@ def apply(
     """A result each, in order; where the table refuses one of them, the database's error, with ``locked`` as before."""
     stored = {one.id: locked.invites[one.id] for one in parsed if isinstance(one, Invite) and one.id in locked.invites}
     if first_created_at_wins:
-        parsed = [_with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
+        parsed = [with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
     current = dict(stored)
     results = [
         one if isinstance(one, MirrorRefusedError) else _merge_into(current, locked.contacts, one) for one in parsed
@@ -84,7 +84,7 @@ def apply(
     return [_as_closed(one, closed) for one in results] if closed else results
 
 
-def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
+def with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
     known = stored.get(incoming.id)
     return incoming if known is None else incoming._replace(created_at=known.created_at)
 

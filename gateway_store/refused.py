@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gateway_store.apply import Locked, Parsed, Result, apply, lock
+from gateway_store.apply import Locked, Parsed, Result, apply, lock, with_first_created_at
 from gateway_store.contacts import known_contacts
 from gateway_store.errors import MirrorRefusedError, StoredRowError
 from gateway_store.halving import by_halves
@@ -80,7 +80,8 @@ def mirror_in_halves(connection: Connection, parsed: Sequence[Parsed], first_cre
     def refuse_and_close(row: _Row, error: Exception) -> None:
         stored = locked.invites.get(row.invite.id)
         if stored is not None:
-            results[row.number] = _refusal(connection, error, _close(connection, locked, stored, row.invite))
+            incoming = with_first_created_at(row.invite, locked.invites) if first_created_at_wins else row.invite
+            results[row.number] = _refusal(connection, error, _close(connection, locked, stored, incoming))
         elif known_invites(connection, [row.invite.id]):
             results[row.number] = OvertakenError(error)
         else:

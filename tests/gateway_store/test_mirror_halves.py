@@ -173,6 +173,15 @@ def test_a_note_that_the_table_refuses_does_not_keep_an_invite_open(
     assert (kept.status, kept.note, kept.updated_at) == (close, None, RECORDED["updatedAt"])
 
 
+def test_an_invite_is_closed_so_even_where_another_created_at_is_passed_over(strict: Engine) -> None:
+    write(strict, "CREATE UNIQUE INDEX one_note ON ingress_invites (note)")
+    deliver(strict, payload(id="other", note="taken", tokenHash="b" * 64))
+    given = payload(status="revoked", note="taken", createdAt=1, updatedAt=LATER)
+    (refused,) = mirror_and_commit(strict, [given], first_created_at_wins=True)
+    assert isinstance(refused, StoredRowError)
+    assert (stored(strict).status, stored(strict).created_at) == ("revoked", RECORDED["createdAt"])
+
+
 def test_a_use_with_text_that_the_table_refuses_is_counted_all_the_same(strict: Engine) -> None:
     write(strict, "CREATE UNIQUE INDEX one_user ON ingress_invites (redeemed_by_external_user_id)")
     deliver(strict, REDEEMED | {"id": "other", "tokenHash": "b" * 64})
