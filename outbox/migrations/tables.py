@@ -104,8 +104,9 @@ INDEXES = {
     "ix_outbox_dead": "(destination, seq) WHERE state = 'dead'",
     "ix_outbox_settled": "(destination, settled_at) WHERE state IN ('delivered', 'superseded')",
 }
-# No default for the destination of a lease, nor for a relay's version: a relay of the release before, which knows
-# neither, must fail to sign on instead of being given a share of shards that it can never take.
+# No default for the destination of a lease or a relay: a relay of the release before, which knows none, must fail to
+# sign on instead of being given a share of shards that it can never take. Its log shows the rule that it broke.
+OLDER = "relay_is_older_than_the_outbox_install_the_new_release"
 CREATE_LEASES = """
     CREATE TABLE outbox_leases (
         destination TEXT NOT NULL CHECK (destination IN ('gateway', 'assistant')),
@@ -120,13 +121,14 @@ CREATE_LEASES = """
 CREATE_RELAYS = """
     CREATE TABLE outbox_relays (
         id TEXT NOT NULL PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255),
-        destination TEXT NOT NULL CHECK (destination IN ('gateway', 'assistant')),
+        destination TEXT CONSTRAINT {older} CHECK (destination IS NOT NULL)
+            CHECK (destination IN ('gateway', 'assistant')),
         host TEXT NOT NULL CHECK (length(host) <= 255),
-        host_name TEXT NOT NULL CHECK (length(host_name) <= 255),
+        host_name TEXT NOT NULL DEFAULT '' CHECK (length(host_name) <= 255),
         pid {integer} NOT NULL CHECK (pid BETWEEN 1 AND 2147483647),
         pid_started {integer} CHECK (pid_started >= 0),
-        version TEXT NOT NULL CHECK (length(version) BETWEEN 1 AND 255),
-        gateway TEXT NOT NULL CHECK (length(gateway) <= 2000),
+        version TEXT NOT NULL DEFAULT 'unknown' CHECK (length(version) BETWEEN 1 AND 255),
+        gateway TEXT NOT NULL DEFAULT '' CHECK (length(gateway) <= 2000),
         started_at {integer} NOT NULL CHECK (started_at BETWEEN {first_instant} AND {last_instant}),
         seen_at {integer} NOT NULL CHECK (seen_at BETWEEN {first_instant} AND {last_instant}),
         last_error TEXT CHECK (length(last_error) <= 2000),

@@ -33,6 +33,7 @@ QUERIES: dict[str, tuple[str, Callable[[Connection], object]]] = {
     "mark_dead": ("INTEGER PRIMARY KEY", lambda c: statements.mark_dead(c, GATEWAY, [(1, 1, 1, 1, "no", 0, 1)])),
     "delete_settled_before": ("ix_outbox_settled", lambda c: statements.delete_settled_before(c, GATEWAY, 5, 10)),
     "oldest_unsettled_at": ("ix_outbox_key", lambda c: statements.oldest_unsettled_at(c, GATEWAY)),
+    "unsettled_since": ("ix_outbox_key", lambda c: statements.unsettled_since(c, GATEWAY, 5)),
     "unsettled_keys": ("ix_outbox_key", lambda c: statements.unsettled_keys(c, GATEWAY, TOPIC, ["a", "b"])),
     "revive_dead": ("ix_outbox_key", lambda c: statements.revive_dead(c, 1, 1)),
     "one_unsettled": ("INTEGER PRIMARY KEY", lambda c: statements.one_unsettled(c, GATEWAY, 1)),

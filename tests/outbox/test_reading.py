@@ -44,10 +44,36 @@ def test_an_older_retrying_message_waits_for_a_newer_pending_one(box: Outbox) ->
     assert box.retries_due(NOW, TOO_FAR) == []
 
 
-def test_two_messages_of_one_version_do_not_wait_for_each_other(box: Outbox) -> None:
+def test_a_replayed_message_of_the_same_version_holds_up_no_live_one(box: Outbox) -> None:
     both = [box.put(version=1), box.put(version=1, origin=Origin.REPLAY)]
 
     assert [message.seq for message in box.pending()] == both
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(Origin.LIVE, Origin.LIVE), (Origin.REPLAY, Origin.REPLAY), (Origin.REPLAY, Origin.LIVE)],
+    ids=["live", "replayed", "a live one after a replayed one"],
+)
+def test_of_one_version_the_later_seq_is_read_and_the_earlier_waits_for_it(
+    box: Outbox, first: Origin, second: Origin
+) -> None:
+    earlier = box.put(version=1, origin=first)
+    later = box.put(version=1, origin=second)
+
+    with reading(box.engine) as connection:
+        one = statements.one_unsettled(connection, Destination.GATEWAY, earlier)
+
+    assert [message.seq for message in box.pending()] == [later]
+    assert one is None
+
+
+def test_a_dead_message_of_the_same_version_and_a_later_seq_is_newer(box: Outbox) -> None:
+    box.put(version=1, **DEAD)
+    waits = box.put(version=1)
+    later = box.put(version=1, **DEAD)
+
+    assert [(message.seq, message.newer_dead_seq) for message in box.pending()] == [(waits, later)]
 
 
 def test_a_newer_dead_message_is_reported_with_the_older_one(box: Outbox) -> None:

@@ -53,6 +53,22 @@ def test_what_is_newer_stays_as_it_is(box: Outbox, waiting: dict[str, Any]) -> N
     assert box.row(newer) == before
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    [{}, {"state": "retrying", "available_at": 1}, {"state": "dead", "settled_at": 1}],
+    ids=["pending", "retrying", "dead"],
+)
+def test_of_one_version_a_later_seq_is_newer_and_stays_as_it_is(box: Outbox, waiting: dict[str, Any]) -> None:
+    delivered = box.put(version=5)
+    later = box.put(version=5, **waiting)
+    before = box.row(later)
+
+    deliver(box, delivered)
+
+    assert box.row(later) == before
+    assert box.state(delivered) == "delivered"
+
+
 def test_a_later_seq_with_an_older_state_gives_way_to_the_newer_version(box: Outbox) -> None:
     revoked = box.put(version=2)
     replay_of_what_was_before = box.put(version=1)

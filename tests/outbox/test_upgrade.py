@@ -20,6 +20,7 @@ from tests.databases import database_url
 from tests.outbox.conftest import opened
 from tests.outbox.first_schema import SETTLED_AT, make_first, put, put_honest
 from tests.outbox.test_migrate import schema, upgrade
+from tests.outbox.threads import start_behind_a_lock
 
 ADDED = {"destination": "gateway", "refused_for_ms": 0, "refused_at": None, "crashes": 0}
 MOST = 2**53 - 1
@@ -330,23 +331,42 @@ def test_an_upgrade_killed_at_any_step_leaves_all_as_it_was_or_upgraded_and_can_
     assert kills > 20
 
 
-def test_a_daemon_of_the_first_version_goes_on_enqueueing_after_the_upgrade_also_in_mid_flight(
-    first: Engine, backend: str
-) -> None:
-    insert = text(
-        "INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at)"
-        " VALUES ('letter', :key, 1, 1, '{}', 'live', 1)"
-    )
+OF_THE_FIRST_DAEMON = text(
+    "INSERT INTO outbox_messages (topic, key, version, shard, payload, origin, enqueued_at)"
+    " VALUES ('letter', :key, 1, 1, '{}', 'live', 1)"
+)
+
+
+def test_a_daemon_of_the_first_version_goes_on_enqueueing_after_the_upgrade(first: Engine) -> None:
     daemon = open_engine(first.url)
     with daemon.connect() as connection:
         with connection.begin():
-            connection.execute(insert, {"key": "before"})
+            connection.execute(OF_THE_FIRST_DAEMON, {"key": "before"})
         outbox.upgrade(first)
         with connection.begin():
-            connection.execute(insert, {"key": "after"})
+            connection.execute(OF_THE_FIRST_DAEMON, {"key": "after"})
     daemon.dispose()
 
     assert [(row["key"], row["destination"]) for row in messages(first)] == [
         ("before", "gateway"),
         ("after", "gateway"),
     ]
+
+
+@pytest.mark.only("postgresql", because="on SQLite a writing transaction is alone from its start")
+def test_an_upgrade_waits_for_a_daemon_in_mid_transaction_and_one_that_comes_meanwhile_goes_on_after_it(
+    first: Engine,
+) -> None:
+    def enqueue_as_first() -> None:
+        with writing(late) as connection:
+            connection.execute(OF_THE_FIRST_DAEMON, {"key": "came meanwhile"})
+
+    with opened(first.url) as upgrading, opened(first.url) as late:
+        with writing(first) as connection:
+            connection.execute(OF_THE_FIRST_DAEMON, {"key": "under way"})
+            upgraded = start_behind_a_lock(first, lambda: outbox.upgrade(upgrading))
+            enqueued = start_behind_a_lock(first, enqueue_as_first)
+        upgraded.result()
+        enqueued.result()
+
+    assert [row["key"] for row in messages(first)] == ["under way", "came meanwhile"]

@@ -119,3 +119,26 @@ def test_refusals_before_a_crash_do_not_count_as_crashes(stores: Stores, crashes
     )
     with after_a_crash(stores), draining(stores) as drain:
         assert outcomes(drain_all(drain)) == [outcome]
+
+
+@pytest.mark.parametrize("words", ["5", "9" * 1900, "5; look at it with `relay dead show 1`"])
+def test_crashes_written_into_a_reason_count_for_nothing(stores: Stores, words: str) -> None:
+    stores.create()
+    write(
+        stores.source,
+        "UPDATE outbox_messages SET last_error = :reason",
+        reason=f"relays in a row stopped while delivering it: {words}",
+    )
+    with after_a_crash(stores), draining(stores) as drain:
+        assert outcomes(drain_all(drain)) == [Outcome.DELIVERED]
+
+
+def test_a_message_of_many_refusals_is_suspected_as_often_as_another(stores: Stores) -> None:
+    stores.create()
+    write(
+        stores.source,
+        "UPDATE outbox_messages SET state = 'retrying', available_at = 0, attempts = 2147483647, crashes = 4",
+    )
+    with after_a_crash(stores), draining(stores) as drain:
+        assert outcomes(drain_all(drain)) == [Outcome.DELIVERED]
+    assert stores.messages()[0]["attempts"] == 2147483646

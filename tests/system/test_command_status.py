@@ -1,7 +1,10 @@
 """`relay status` and the dead letters: what an operator looks at first, and what they do next."""
 
+from importlib import metadata
+
 import pytest
 
+from relay.open import shown
 from tests.conftest import Stores, write
 from tests.databases import name_of
 from tests.relay.outages import missing
@@ -98,3 +101,37 @@ def test_retrying_a_message_that_is_not_dead_is_1_and_says_so(stores: Stores) ->
 
 def test_retrying_all_of_no_dead_letters_is_fine(stores: Stores) -> None:
     assert relay(stores, "dead", "retry", "--all", "--json").json == {"retried": 0}
+
+
+def test_status_lists_version_and_gateway_of_each_relay(stores: Stores) -> None:
+    with running_relay(stores) as worker:
+        worker.wait_until_delivered(stores.create().invite.id)
+        (found,) = relay(stores, "status", "--json").json["relays"]
+        as_text = relay(stores, "status", COLUMNS="400").out
+    assert found["version"] == metadata.version("invite-relay")
+    assert found["gateway"] == shown(stores.mirror_url)
+    assert f"version {found['version']}, into {found['gateway']}" in as_text
+
+
+@pytest.mark.parametrize("ahead", [3_600_000, 2**53 - 1 - 1_900_000_000_000], ids=["an hour", "beyond any date"])
+def test_a_message_from_the_future_has_no_negative_age_and_is_named(stores: Stores, ahead: int) -> None:
+    stores.create()
+    write(stores.source, "UPDATE outbox_messages SET enqueued_at = enqueued_at + :ahead", ahead=ahead)
+    ended = relay(stores, "status", "--json")
+    assert ended.json["oldest_unsettled_age_seconds"] == 0
+    assert any("message 1 is from the future" in warning for warning in ended.json["warnings"])
+    assert "message 1 is from the future" in relay(stores, "status").err
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [("0001", "the outbox of an earlier release; stop every relay, then run `relay init`"), ("0009", "schema 0009")],
+)
+@pytest.mark.parametrize("command", [("status",), ("run", "--until-empty"), ("run",), ("dead", "list"), ("verify",)])
+def test_a_command_that_meets_the_schema_of_another_release_says_so_and_ends_with_4(
+    stores: Stores, version: str, words: str, command: tuple[str, ...]
+) -> None:
+    write(stores.source, "UPDATE outbox_schema_version SET version_num = :version", version=version)
+    ended = relay(stores, *command)
+    assert ended.code == 4
+    assert words in ended.only_line

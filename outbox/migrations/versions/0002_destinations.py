@@ -26,6 +26,7 @@ from outbox.migrations.tables import (
     LAST_INSTANT,
     LONGEST_LEASE_MS,
     NEW_MESSAGES,
+    OLDER,
     words,
 )
 
@@ -81,5 +82,5 @@ def _renew_leases(connection: Connection) -> None:
 
 
 def _create(connection: Connection, statement: str) -> None:
-    bounds = {"first_instant": FIRST_INSTANT, "last_instant": LAST_INSTANT, "longest": LONGEST_LEASE_MS}
+    bounds = {"first_instant": FIRST_INSTANT, "last_instant": LAST_INSTANT, "longest": LONGEST_LEASE_MS, "older": OLDER}
     connection.exec_driver_sql(statement.format(**words(connection), **bounds))
