@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     probe_longest: Positive = timedelta(seconds=30)
     """The longest wait between two probes of a gateway that cannot be reached."""
     give_up_after: Positive = timedelta(hours=24)
-    """A message still refused for now this long after enqueueing ends as dead."""
+    """A message that was refused for now for this long, outages not counted, ends as dead."""
     retention: Positive = timedelta(days=7)
     """How long delivered and superseded messages are kept."""
     prune_interval: Positive = timedelta(hours=1)
