@@ -58,11 +58,21 @@ class ClosedTopics:
         for message in messages:
             closed = self._closed.get(message.topic)
             if closed is not None and _must_wait(message, closed):
-                if message.topic in probed:
+                if message.topic in probed or closed.breaker.seconds_to_probe() > 0:
                     continue
                 probed.add(message.topic)
             kept.append(message)
         return kept
+
+    def not_left(self, messages: Iterable[Message]) -> list[Message]:
+        """Those that were read although their topic is shut: SQL reads their version otherwise than a destination."""
+        return [
+            one
+            for one in messages
+            if (closed := self._closed.get(one.topic)) is not None
+            and closed.breaker.seconds_to_probe() > 0
+            and _must_wait(one, closed)
+        ]
 
     def learn(self, settled: Sequence[Settled]) -> None:
         """Closes, keeps closed or opens topics by what came of a batch."""

@@ -14,6 +14,8 @@ class Doubts:
 
     def __init__(self) -> None:
         self._fell_over: dict[int, int] = {}
+        self._begun_at: dict[int, int] = {}
+        self._delivered = 0
 
     def parted(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """Those to be sent together, and the doubtful ones."""
@@ -22,11 +24,23 @@ class Doubts:
 
     def begin(self, seq: int) -> None:
         self._fell_over.setdefault(seq, 0)
+        self._begun_at.setdefault(seq, self._delivered)
         while len(self._fell_over) > MOST:
-            del self._fell_over[next(iter(self._fell_over))]
+            self._forget(next(iter(self._fell_over)))
 
     def end(self, message: Message) -> None:
-        self._fell_over.pop(message.seq, None)
+        self._forget(message.seq)
+
+    def note_delivered(self, count: int) -> None:
+        self._delivered += count
+
+    def others_delivered(self, message: Message) -> bool:
+        """Whether the gateway took other messages since this one was first doubted."""
+        return self._delivered > self._begun_at.get(message.seq, self._delivered)
+
+    def _forget(self, seq: int) -> None:
+        self._fell_over.pop(seq, None)
+        self._begun_at.pop(seq, None)
 
     def fell_over(self, message: Message) -> int | None:
         """Counts that the gateway was gone after this message; how often, once that is too often for chance."""

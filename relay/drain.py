@@ -101,6 +101,8 @@ class Drain:
         if not tokens or self.apart.is_full:
             return []
         found = self._read(tokens, self._horizon, self._size(), [*self.closed.shut(), *self.apart.left()])
+        for message in self.closed.not_left(found):
+            self.apart.add(message, "it waits for a newer destination, and its payload says its version in an odd way")
         messages = self.closed.without_all_but_one(self.apart.without_unsettled(_newest_of_each_key(found)))
         if self._trial is None or not messages:
             return messages
@@ -118,7 +120,7 @@ class Drain:
     def _size(self) -> int:
         size = self.settings.batch_size
         if self._trial is not None:
-            size = min(max(self._trial, TRIED_IN_TURN), size)
+            size = min(max(self._trial, TRIED_IN_TURN, self._failed_trials + 1), size)
         has_one_write_lock = self.outbox.dialect.name == "sqlite"
         return min(SMALL_BATCH, size) if has_one_write_lock and self.woken_within(DAEMON_AT_WORK_SECONDS) else size
 

@@ -26,7 +26,7 @@ class EmbeddedGateway:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
         self._appliers = appliers
         self._admitted: tuple[str, str] | None = None
-        self._batches = 0
+        self._batches = self._counted = 0
 
     @property
     def batches(self) -> int:
@@ -65,7 +65,7 @@ class EmbeddedGateway:
         """The file under a URL may have been replaced by another store's since the relay was told where to drain."""
         if self._admitted not in (None, (facts.identity, facts.drained_from)):
             raise OtherGatewayError(f"another gateway is in its place by now: {facts.identity}")
-        self._batches = facts.batches
+        self._counted = facts.batches
 
     def close(self) -> None:
         self._engine.dispose()
@@ -81,6 +81,8 @@ class EmbeddedGateway:
             results = self._appliers[topic](
                 self._engine, [message.payload for message in of_topic], admit=self._admit, prove=prove
             )
+            # Only now: what was rolled back has counted nothing.
+            self._batches = self._counted
             verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
         return [verdicts[message.seq] for message in messages]
 

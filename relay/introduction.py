@@ -16,7 +16,7 @@ CURE = "if it shall be this one from now on: `relay run --new-gateway`, then `re
 
 @dataclass(slots=True)
 class Introduction:
-    """Of one relay to its gateway, once, as soon as that can be reached."""
+    """Of one relay to its gateway, as soon as that can be reached, and again after each outage."""
 
     outbox: Engine
     gateway: Gateway
@@ -27,11 +27,11 @@ class Introduction:
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False
     _batches_noted: int = 0
+    _into: DrainedInto | None = None
+    """What this relay was introduced to."""
 
     def make(self) -> None:
         """Raises `OtherGatewayError` where the relay must not drain, `GatewayUnreachableError` where it cannot ask."""
-        if self.is_made:
-            return
         facts = self.gateway.probe()
         with reading(self.outbox) as connection:
             assistant = statements.identity(connection)
@@ -41,14 +41,27 @@ class Introduction:
         if facts.identity is not None:
             facts = self.gateway.claim(assistant, facts, take_over=self.new_gateway)
         self._remember(into, facts)
-        self.is_made = True
+        self.is_made, self.new_gateway = True, False
+
+    def refuse_if_moved(self) -> None:
+        """Raises `OtherGatewayError` where another relay has made another gateway that of this outbox since."""
+        if self._into is None:
+            return
+        with reading(self.outbox) as connection:
+            into = statements.drained_into(connection, self.destination)
+        if into is None or into.gateway != self._into.gateway:
+            raise OtherGatewayError(
+                f"this outbox drains into {_name_of(into)} by now, and not into {_name_of(self._into)}; "
+                f"this relay ends. {CURE}"
+            )
 
     def note_batches(self) -> None:
         """Keeps how many batches the gateway has applied: one restored from a copy will have applied fewer."""
         batches = self.gateway.batches
-        if self.is_made and batches > self._batches_noted:
+        identity = None if self._into is None else self._into.gateway_identity
+        if identity is not None and batches > self._batches_noted:
             with writing(self.outbox) as connection:
-                statements.see_batches(connection, self.destination, batches)
+                statements.see_batches(connection, self.destination, identity, batches)
             self._batches_noted = batches
 
     def _remember(self, into: DrainedInto | None, facts: GatewayFacts) -> None:
@@ -59,6 +72,11 @@ class Introduction:
         if found != into:
             with writing(self.outbox) as connection:
                 statements.put_route(connection, self.destination, found, now_ms())
+                if into is None or into.gateway != found.gateway:
+                    # Of relays that drain into the one before: they settle nothing more.
+                    statements.void_leases(connection, self.destination)
+        self._into = found
+        self._batches_noted = found.batches_seen
 
 
 def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) -> None:
@@ -68,8 +86,9 @@ def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) 
     """
     with suppress(GatewayUnreachableError):
         facts = gateway.probe()
-        with writing(outbox) as connection:
-            statements.set_batches(connection, destination, facts.batches)
+        if facts.identity is not None:
+            with writing(outbox) as connection:
+                statements.set_batches(connection, destination, facts.identity, facts.batches)
 
 
 def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> None:
@@ -92,6 +111,10 @@ def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str
 def was_restored(into: DrainedInto | None, facts: GatewayFacts) -> bool:
     """Whether the gateway has applied fewer batches than it once said: what came after its copy is missing."""
     return into is not None and into.gateway_identity == facts.identity and facts.batches < into.batches_seen
+
+
+def _name_of(into: DrainedInto | None) -> str:
+    return "no gateway" if into is None else _name(into.gateway_identity, into.gateway_url or "")
 
 
 def _name(identity: str | None, url: str) -> str:

@@ -106,7 +106,12 @@ class SocketGateway:
 
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         self._admitted = (str(facts.identity), assistant)
-        return self._asked(claim_line(assistant, take_over))
+        found = self._asked(claim_line(assistant, take_over))
+        try:
+            self._refuse_another()
+        except BrokenError as error:
+            raise GatewayUnreachableError(str(error)) from error
+        return found
 
     def _asked(self, line: bytes) -> GatewayFacts:
         try:
@@ -141,6 +146,7 @@ class SocketGateway:
             self.close()
             raise
         self._judge_odd(flight, until)
+        self._doubts.note_delivered(sum(one.outcome is Outcome.DELIVERED for one in flight.verdicts.values()))
         return flight.verdicts | {
             one.seq: rest for one in messages if rest is not None and one.seq not in flight.verdicts
         }
@@ -160,7 +166,11 @@ class SocketGateway:
                 return self._unreachable(error)
             return self._after_no_answer(message, str(error), until)
         if message.seq in flight.odd:
-            return self._after_no_answer(message, flight.odd[message.seq].text, until)
+            odd = flight.odd[message.seq]
+            if odd.is_of_the_store and self._facts.identity is None and not self._doubts.others_delivered(message):
+                # By a gateway whose probe does not try its store, which may be locked for everybody.
+                return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {odd.text}")
+            return self._after_no_answer(message, odd.text, until)
         self._doubts.end(message)
         return flight.verdicts[message.seq]
 
@@ -179,9 +189,10 @@ class SocketGateway:
         """An odd answer is about its message where the gateway answered another one well, or a probe of the method."""
         answered_well = flight.answered_well
         of_the_store = [seq for seq, odd in flight.odd.items() if odd.is_of_the_store]
-        if answered_well and of_the_store:
-            # Either the store was locked for a while, or one row always makes it say so: the first is tried alone.
-            self._doubts.begin(of_the_store[0])
+        if answered_well or len(flight.odd) == 1:
+            # Either the store was locked for a while, or a row always makes it say so: each is tried alone.
+            for seq in of_the_store:
+                self._doubts.begin(seq)
         if len(flight.odd) > len(of_the_store):
             answered_well = answered_well or self._method_answers(until)
         for seq, odd in flight.odd.items():
@@ -262,18 +273,21 @@ class SocketGateway:
         if self._connection is None:
             self._connection = Connection(self._path, until)
             self._probe(min(until, time.monotonic() + self._answer_seconds))
+            self._refuse_another()
         return self._connection
 
+    def _refuse_another(self) -> None:
+        """Another server may have come to the path since the relay was told where to drain."""
+        if self._admitted not in (None, (str(self._facts.identity), self._facts.drained_from)):
+            raise BrokenError(f"another gateway is in its place by now: {self._facts.identity or 'it has no identity'}")
+
     def _probe(self, until: float) -> None:
-        """Whatever the gateway answers will do, but for a store that it cannot use, and another store than it was."""
+        """Whatever the gateway answers will do, but for a store that it cannot use."""
         self._learn(probe_line(), until)
 
     def _learn(self, line: bytes, until: float) -> SocketFacts:
         self._facts = facts_in(self._ask(line, until))
         self._asked_at = time.monotonic()
-        is_admitted = self._admitted in (None, (str(self._facts.identity), self._facts.drained_from))
-        if not is_admitted:
-            raise BrokenError(f"another gateway is in its place by now: {self._facts.identity or 'it has no identity'}")
         return self._facts
 
     def _ask_again_now_and_then(self, until: float) -> None:

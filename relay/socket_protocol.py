@@ -16,8 +16,8 @@ KNOWN_TO_ALL = 1
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")
 OF_THE_STORE = re.compile(
-    r"SQLiteError|DatabaseError|SQLITE_|database is locked|database or disk is full|disk I/O|readonly|unable to open|"
-    r"no such table|time[d ]*out|overloaded|unavailable|try again",
+    r"SQLiteError|DatabaseError|SQLITE_|database is locked|database or disk is full|disk I/O|readonly database|"
+    r"unable to open database|no such table",
     re.IGNORECASE,
 )
 MAX_DEPTH = 100

@@ -26,7 +26,7 @@ def _problem(message: Message) -> str | None:
         return f"its version {message.version} is none that a row can have"
     # As the library writes it: the id comes first, and there is no other.
     if payload.startswith(f'{{"id":"{key}",') and payload.count('"id"') == 1 and "\\" not in payload:
-        return None
+        return None if payload.count('"schemaVersion"') <= 1 else _another_id(payload, key)
     if not payload.isascii() and not is_plain_text(payload):
         return "its payload is no text that every database can hold"
     return _another_id(payload, key)
@@ -40,6 +40,8 @@ def _another_id(payload: str, key: str) -> str | None:
     if not isinstance(found, list):
         return None
     # Every pair counts: of a key given twice one reader takes the first and another the last.
+    if sum(isinstance(pair, tuple) and pair[0] == "schemaVersion" for pair in found) > 1:
+        return "its payload says its schemaVersion twice"
     ids = [pair[1] for pair in found if isinstance(pair, tuple) and pair[0] == "id"]
     other = next((id_ for id_ in ids if isinstance(id_, str) and id_ != key), None)
     return None if other is None else f"its payload is invite {shown_id(other)}, another than its key"

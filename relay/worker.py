@@ -21,7 +21,7 @@ from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
 from relay.drain import Drain
-from relay.errors import UnreachableError, UnrepairedError
+from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction
 from relay.open import answers_within, shown
@@ -69,7 +69,6 @@ class Worker:
 
             def look(balance: bool) -> None:
                 if balance:
-                    introduction.note_batches()
                     self._unbalanced.set()
                 listener.set()
 
@@ -134,15 +133,16 @@ class Worker:
 
     def _turn(self, drain: Drain, introduction: Introduction, breaker: Breaker) -> float | None:
         """Drains while there is something due; returns the seconds to wait, or None to wait for a wake-up."""
-        self._balance_if_due(drain)
+        self._balance_if_due(drain, introduction)
         if breaker.is_open or not introduction.is_made:
             if breaker.seconds_to_probe() > 0:
                 return breaker.seconds_to_probe()
             try:
-                if introduction.is_made:
-                    drain.gateway.probe()
+                # Again after each outage: the gateway may have been restored, upgraded, or replaced by another.
                 introduction.make()
-            except GatewayUnreachableError as error:
+            except (GatewayUnreachableError, OtherGatewayError) as error:
+                if isinstance(error, OtherGatewayError) and not introduction.is_made:
+                    raise
                 return _down(drain.leases, breaker, str(error))
         while not self.interrupted:
             self._progress.came_round()
@@ -167,12 +167,14 @@ class Worker:
                 # would be refused by the fence, or delivered, again and again.
                 drain.leases.renew()
                 self._unbalanced.set()
-            self._balance_if_due(drain)
+            self._balance_if_due(drain, introduction)
         return None
 
-    def _balance_if_due(self, drain: Drain) -> None:
+    def _balance_if_due(self, drain: Drain, introduction: Introduction) -> None:
         if self._unbalanced.is_set():
             self._unbalanced.clear()
+            introduction.refuse_if_moved()
+            introduction.note_batches()
             for lapsed in drain.leases.balance():
                 log.warning("took_over_lapsed_shards", shards=lapsed)
                 drain.suspect(lapsed)
@@ -251,8 +253,8 @@ def _opened(breaker: Breaker, reason: str) -> float:
 
 def _release(leases: Leases, introduction: Introduction) -> None:
     try:
-        introduction.note_batches()
         leases.release()
+        introduction.note_batches()
     except (DBAPIError, DatabaseMissingError) as error:
         # They run out by themselves.
         log.warning("leases_not_released", reason=reason_of(error))

@@ -54,7 +54,15 @@ from outbox.statements.look import (
     unsettled_keys,
     unsettled_since,
 )
-from outbox.statements.route import DrainedInto, drained_into, identity, put_route, see_batches, set_batches
+from outbox.statements.route import (
+    DrainedInto,
+    drained_into,
+    identity,
+    put_route,
+    see_batches,
+    set_batches,
+    void_leases,
+)
 
 __all__ = [
     "CHANNEL",
@@ -105,4 +113,5 @@ __all__ = [
     "under_way",
     "unsettled_keys",
     "unsettled_since",
+    "void_leases",
 ]

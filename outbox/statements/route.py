@@ -15,6 +15,11 @@ class DrainedInto(NamedTuple):
     batches_seen: int
     """The most that it ever said it had applied."""
 
+    @property
+    def gateway(self) -> tuple[str | None, str | None]:
+        """What names it: its identity, whatever its URL, or else that."""
+        return (self.gateway_identity, None) if self.gateway_identity else (None, self.gateway_url)
+
 
 def identity(connection: Connection) -> str:
     return str(connection.execute(text("SELECT id FROM outbox_identity")).scalar_one())
@@ -45,17 +50,26 @@ def put_route(connection: Connection, destination: Destination, into: DrainedInt
     connection.execute(_PUT_ROUTE, {"destination": destination.value, "now": now} | given)
 
 
-_SEE_BATCHES = text(
-    "UPDATE outbox_routes SET batches_seen = :batches WHERE destination = :destination AND batches_seen < :batches"
-)
-_SET_BATCHES = text("UPDATE outbox_routes SET batches_seen = :batches WHERE destination = :destination")
+_SET_BATCHES = """
+    UPDATE outbox_routes SET batches_seen = :batches
+    WHERE destination = :destination AND gateway_identity = :identity
+"""
 
 
-def see_batches(connection: Connection, destination: Destination, batches: int) -> None:
-    """Remembers how many batches the store has applied, never fewer than before."""
-    connection.execute(_SEE_BATCHES, {"destination": destination.value, "batches": batches})
+def see_batches(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
+    """Remembers how many batches the route's store has applied, never fewer than before."""
+    given = {"destination": destination.value, "identity": identity, "batches": batches}
+    connection.execute(text(f"{_SET_BATCHES} AND batches_seen < :batches"), given)
 
 
-def set_batches(connection: Connection, destination: Destination, batches: int) -> None:
-    """Begins to count from here: what an old copy of the store had lost was delivered again."""
-    connection.execute(_SET_BATCHES, {"destination": destination.value, "batches": batches})
+def set_batches(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
+    """Begins to count from here: what an old copy of the route's store had lost was delivered again."""
+    given = {"destination": destination.value, "identity": identity, "batches": batches}
+    connection.execute(text(_SET_BATCHES), given)
+
+
+def void_leases(connection: Connection, destination: Destination) -> None:
+    """No token stands any more."""
+    connection.execute(
+        text("DELETE FROM outbox_leases WHERE destination = :destination"), {"destination": destination.value}
+    )

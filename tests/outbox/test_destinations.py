@@ -79,7 +79,6 @@ NOTHING: dict[str, Callable[[Connection], object]] = {
     "open_replayed": lambda c: list(statements.open_replayed(c, HERE)),
     "replayed_just_now": lambda c: statements.replayed_just_now(c, HERE, TOPIC, ["replayed"]),
     "delete_settled_before": lambda c: statements.delete_settled_before(c, HERE, FAR, 10),
-    "revive_dead": lambda c: statements.revive_dead(c, HERE, TOPIC, "k", 1),
 }
 
 
@@ -206,7 +205,7 @@ def test_the_limit_counts_one_destination(box: Outbox) -> None:
 def test_a_page_for_the_other_destination_is_stored_as_such(box: Outbox) -> None:
     with Session(box.engine) as session, session.begin():
         pages = [(key, 1, "{}") for key in "ab"]
-        enqueue_many(session, THERE, topic=TOPIC, rows=pages, origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), THERE, topic=TOPIC, rows=pages, origin=Origin.REPLAY)
 
     with reading(box.engine) as connection:
         found = statements.pending(connection, THERE, range(SHARDS), 10, 10**6).messages

@@ -67,7 +67,7 @@ def test_a_daemon_of_this_release_enqueues_into_the_first_schema(first_url: str)
     with opened(first_url) as engine, Session(engine) as session, session.begin():
         enqueue(session, topic="t", key="one", version=1, payload="{}")
         pages = [("two", 1, "{}"), ("three", 1, "{}")]
-        enqueue_many(session, Destination.GATEWAY, topic="t", rows=pages, origin=Origin.REPLAY)
+        enqueue_many(session, session.connection(), Destination.GATEWAY, topic="t", rows=pages, origin=Origin.REPLAY)
 
     with opened(first_url) as engine:
         assert [row["key"] for row in rows(engine, "SELECT key FROM outbox_messages")] == ["one", "two", "three"]
