@@ -169,6 +169,35 @@ def test_a_gateway_restored_from_an_old_copy_is_said_to_be_with_its_cure(stores:
     assert relay(stores, "status").code == 0
 
 
+def test_a_relay_that_runs_ends_once_the_outbox_drains_into_another_gateway(stores: Stores, backend: str) -> None:
+    create_many(stores, 1)
+    with running_relay(stores) as started, another_pair(stores, backend) as other:
+        started.wait_for("delivered")
+        assert drain(stores, "--new-gateway", into=other.mirror_url)[0] == 0
+        assert started.join() == 4
+        mirrored = len(rows(stores.mirror, "SELECT id FROM ingress_invites"))
+        create_many(stores, 5)
+        assert drain(stores, into=other.mirror_url)[0] == 0
+        assert relay(stores, "--gateway", other.mirror_url, "status").code == 0
+    assert mirrored == len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 1
+
+
+@pytest.mark.only("sqlite", because="a copy of a file is a copy of the store")
+def test_the_right_gateway_restored_from_a_copy_of_before_its_first_batch_is_claimed_again(stores: Stores) -> None:
+    path, copy = stores.folder / "gateway.db", stores.folder / "copy.db"
+    with stores.mirror.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql(f"VACUUM INTO '{copy}'")
+    with running_relay(stores, RELAY_PROBE_LONGEST="0.2") as started:
+        started.wait_until_delivered(stores.create().invite.id)
+        stores.mirror.dispose()
+        copy.rename(path)
+        for name in ("gateway.db-wal", "gateway.db-shm"):
+            (stores.folder / name).unlink(missing_ok=True)
+        started.wait_until_delivered(stores.create().invite.id)
+        assert started.terminate() == 0
+
+
 def test_a_relay_that_is_refused_never_shows_among_the_relays(stores: Stores, backend: str) -> None:
     create_many(stores, 1)
     assert drain(stores)[0] == 0
