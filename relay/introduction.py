@@ -49,7 +49,12 @@ class Introduction:
             return
         with reading(self.outbox) as connection:
             into = statements.drained_into(connection, self.destination)
-        if into is None or into.gateway != self._into.gateway:
+        if into is None:
+            # The outbox was restored from a copy of before its first drain.
+            with writing(self.outbox) as connection:
+                statements.put_route(connection, self.destination, self._into, now_ms())
+            return
+        if into.gateway != self._into.gateway:
             raise OtherGatewayError(
                 f"this outbox drains into {_name_of(into)} by now, and not into {_name_of(self._into)}; "
                 f"this relay ends. {CURE}"

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 import outbox
 from assistant_store import create_invite
-from outbox import Destination, SequenceError, enqueue, writing
+from outbox import Destination, InvalidMessageError, SequenceError, enqueue, writing
 from outbox.enqueue import enqueue_many, with_its_message
 from tests.conftest import Stores, rows, write
 from tests.outbox.conftest import TOPIC, Outbox
 from tests.outbox.threads import start_behind_a_lock
+from tests.system.forging import insert_unchecked, quoted
 
 LARGEST = 2**63 - 1
 THINGS = table("things")
@@ -27,9 +28,13 @@ ROW = """
 
 
 def restore_rows(box: Outbox, *seqs: int) -> None:
-    """As a restore of the rows alone does, or a logical replication."""
+    """As a restore of the rows alone does, or a logical replication; past the rules, as an earlier release had none."""
+    if box.engine.dialect.name == "sqlite":
+        for trigger in rows(box.engine, "SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+            write(box.engine, f"DROP TRIGGER {trigger['name']}")
     for seq in seqs:
-        write(box.engine, ROW, seq=seq, key=f"restored {seq}")
+        columns = {"seq": str(seq), "topic": "'letter'", "key": quoted(f"restored {seq}"), "version": "1", "shard": "0"}
+        insert_unchecked(box.engine, "outbox_messages", columns | {"payload": "'{}'", "enqueued_at": "1"})
 
 
 def last_given_out(box: Outbox) -> int:
@@ -129,9 +134,8 @@ def test_a_message_with_the_largest_number_does_not_take_the_sequence_there(box:
 
 
 def test_another_broken_rule_keeps_its_own_error(box: Outbox) -> None:
-    with Session(box.engine) as session, pytest.raises(DBAPIError) as raised:
+    with Session(box.engine) as session, pytest.raises(InvalidMessageError, match="version"):
         enqueue(session, topic=TOPIC, key="k", version=None, payload="{}")  # type: ignore[arg-type]
-    assert "version" in str(raised.value)
 
 
 @ONLY_SQLITE
