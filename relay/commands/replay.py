@@ -1,0 +1,88 @@
+"""`relay replay`."""
+
+import click
+
+from outbox.message import Destination
+from relay.commands.context import Run, pass_run, prints
+from relay.errors import UnrepairedError, UsageError
+from relay.instants import parse_instant
+from relay.introduction import count_from_here
+from relay.open import open_gateway, open_source
+from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
+from relay.topics import Selection
+
+MOST_ROWS_A_SECOND = 1_000_000
+
+
+@click.command()
+@click.option("--since", metavar="T", help="Rows changed at T or later: 15m, 2h, 7d ago, or ISO 8601 with an offset.")
+@click.option("--until", metavar="T", help="Rows changed before T.")
+@click.option("--id", "ids", metavar="ID", multiple=True, help="Only this invite; may be given several times.")
+@click.option("--dead", "only_dead", is_flag=True, help="Only invites of which a message is dead.")
+@click.option("--all", "everything", is_flag=True, help="Every invite.")
+@click.option("--dry-run", is_flag=True, help="Only say how many rows would be enqueued.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="R", help="At most R rows a second.")
+@click.option("--no-wait", is_flag=True, help="Enqueue and leave the delivering to a relay.")
+@prints
+@pass_run
+def replay(
+    run: Run,
+    since: str | None,
+    until: str | None,
+    ids: tuple[str, ...],
+    only_dead: bool,
+    everything: bool,
+    dry_run: bool,
+    limit: int | None,
+    rate: float | None,
+    no_wait: bool,
+) -> None:
+    """Enqueue the current rows again, to repair drift, and see them delivered."""
+    if rate is not None and not rate < MOST_ROWS_A_SECOND:
+        raise UsageError(f"--rate must be a number below {MOST_ROWS_A_SECOND}")
+    narrowed = since is not None or until is not None or bool(ids) or only_dead
+    if narrowed == everything:
+        raise UsageError("say which rows: --since T, --until T, --id ID or --dead, or else --all")
+    selection = Selection(
+        since=None if since is None else parse_instant(since, run.now),
+        until=None if until is None else parse_instant(until, run.now),
+        ids=ids or None,
+        only_dead=only_dead,
+    )
+    if None not in (selection.since, selection.until) and selection.since >= selection.until:  # type: ignore[operator]
+        raise UsageError("--since must lie before --until; as given no row can match")
+    source = open_source(run.settings)
+    refuse_unknown(source, ids)
+    if dry_run:
+        run.printer.record({"would_enqueue": count_selected(source, selection, limit)}, "Replay, dry run")
+        return
+    with run.printer.bar("enqueued") as bar:
+        done = enqueue_selected(
+            source,
+            selection,
+            lambda so_far: bar.at(so_far.enqueued, so_far.selected),
+            on_odd=run.printer.warn,
+            limit=limit,
+            rate=rate,
+        )
+    if not no_wait and done.enqueued:
+        with run.printer.bar("delivered", done.enqueued) as bar:
+            gateway = open_gateway(run.settings)
+            see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
+            if everything and not done.unrepaired:
+                count_from_here(source, gateway, Destination.GATEWAY)
+    _report_replay(run, done, waited=not no_wait)
+
+
+def _report_replay(run: Run, done: Replayed, waited: bool) -> None:
+    shown = {"selected": done.selected, "enqueued": done.enqueued}
+    if waited:
+        shown |= {"repaired": done.repaired, "unrepaired": done.unrepaired}
+    run.printer.record(shown, "Replay")
+    problems = [
+        (done.refused, "messages were refused; see `relay dead list` and `relay status`"),
+        (done.odd, "rows cannot be enqueued; correct them by hand"),
+    ]
+    if done.unrepaired:
+        raise UnrepairedError("; ".join(f"{count} {problem}" for count, problem in problems if count))

@@ -1,0 +1,25 @@
+"""`relay run`."""
+
+import click
+
+from relay.commands.context import Run, pass_run
+from relay.errors import InterruptedRelayError
+from relay.open import open_gateway, open_source
+from relay.worker import Worker
+
+
+@click.command("run")
+@click.option("--until-empty", is_flag=True, help="Drain what is due, then exit.")
+@click.option("--new-gateway", is_flag=True, help="From now on drain into this gateway; replay --all afterwards.")
+@pass_run
+def run_worker(run: Run, until_empty: bool, new_gateway: bool) -> None:
+    """Drain the outbox into the gateway until stopped by SIGTERM or Ctrl-C."""
+    source, gateway = open_source(run.settings), open_gateway(run.settings)
+    try:
+        worker = Worker(source, gateway, run.settings, new_gateway=new_gateway)
+        worker.run(until_empty=until_empty)
+        if until_empty and worker.interrupted:
+            raise InterruptedRelayError("stopped before the outbox was empty; run it again")
+    finally:
+        gateway.close()
+        source.dispose()
