@@ -53,6 +53,8 @@ class Drain:
     sleep: Sleep
     woken_within: Callable[[float], bool] = lambda _: False
     """Whether messages were enqueued within the last so many seconds."""
+    before_settling: Callable[[], None] = lambda: None
+    """Called with the answers of the gateway had, and no transaction open."""
     suspects: deque[int] = field(default_factory=deque)
     closed: ClosedTopics = field(init=False)
     apart: SetApart = field(default_factory=SetApart)
@@ -111,7 +113,9 @@ class Drain:
 
     def _deliver(self, messages: Sequence[Message], tokens: Mapping[int, str]) -> dict[int, Verdict]:
         in_hand = {message.shard: tokens[message.shard] for message in messages}
-        return deliver(self.gateway, messages, partial(self.leases.prove, in_hand), self.sleep)
+        verdicts = deliver(self.gateway, messages, partial(self.leases.prove, in_hand), self.sleep)
+        self.before_settling()
+        return verdicts
 
     @property
     def _destination(self) -> Destination:

@@ -27,15 +27,18 @@ class Introduction:
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False
     _batches_noted: int = 0
+    _counted: int = 0
+    """How many batches it last said it had applied."""
     _into: DrainedInto | None = None
     """What this relay was introduced to."""
 
     def make(self) -> None:
         """Raises `OtherGatewayError` where the relay must not drain, `GatewayUnreachableError` where it cannot ask."""
-        facts = self.gateway.probe()
         with reading(self.outbox) as connection:
             assistant = statements.identity(connection)
             into = statements.drained_into(connection, self.destination)
+        # After that: what other relays have it apply meanwhile can only add to its count.
+        facts = self.gateway.probe()
         if not self.new_gateway:
             refuse_another(into, facts, assistant, self.url)
         if facts.identity is not None:
@@ -69,11 +72,27 @@ class Introduction:
                 statements.see_batches(connection, self.destination, identity, batches)
             self._batches_noted = batches
 
+    def notice_a_restore(self) -> None:
+        """Remembers that the gateway counts fewer batches than it last did to this relay.
+
+        To be called before the messages are settled: whoever waits for them may begin to count from here then.
+        """
+        batches = self.gateway.batches
+        identity = None if self._into is None else self._into.gateway_identity
+        if identity is not None and batches < self._counted:
+            with writing(self.outbox) as connection:
+                statements.see_restored(connection, self.destination, identity, now_ms())
+            self._batches_noted = 0
+        self._counted = batches
+
     def _remember(self, into: DrainedInto | None, facts: GatewayFacts) -> None:
-        batches = facts.batches
+        found = DrainedInto(facts.identity, self.url, facts.batches)
         if into is not None and not self.new_gateway:
-            batches = max(batches, into.batches_seen)
-        found = DrainedInto(facts.identity, self.url, batches)
+            restored_at = now_ms() if was_restored(into, facts) and into.restored_seen_at is None else None
+            found = found._replace(
+                batches_seen=max(facts.batches, into.batches_seen),
+                restored_seen_at=into.restored_seen_at or restored_at,
+            )
         if found != into:
             with writing(self.outbox) as connection:
                 statements.put_route(connection, self.destination, found, now_ms())
@@ -93,7 +112,7 @@ def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) 
         facts = gateway.probe()
         if facts.identity is not None:
             with writing(outbox) as connection:
-                statements.set_batches(connection, destination, facts.identity, facts.batches)
+                statements.count_batches_from(connection, destination, facts.identity, facts.batches)
 
 
 def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> None:
@@ -114,8 +133,13 @@ def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str
 
 
 def was_restored(into: DrainedInto | None, facts: GatewayFacts) -> bool:
-    """Whether the gateway has applied fewer batches than it once said: what came after its copy is missing."""
-    return into is not None and into.gateway_identity == facts.identity and facts.batches < into.batches_seen
+    """Whether the gateway has applied fewer batches than it once said: what came after its copy is missing.
+
+    Once seen, it is remembered until `count_from_here`, however many batches the gateway applies from then on.
+    """
+    if into is None or into.gateway_identity != facts.identity:
+        return False
+    return into.restored_seen_at is not None or facts.batches < into.batches_seen
 
 
 def _name_of(into: DrainedInto | None) -> str:

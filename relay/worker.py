@@ -65,7 +65,15 @@ class Worker:
         leases = leases_of(self.outbox, self.settings)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
-            drain = Drain(self.outbox, gateway, leases, self.settings, listener.wait, listener.woken_within)
+            drain = Drain(
+                self.outbox,
+                gateway,
+                leases,
+                self.settings,
+                listener.wait,
+                listener.woken_within,
+                introduction.notice_a_restore,
+            )
 
             def look(balance: bool) -> None:
                 if balance:

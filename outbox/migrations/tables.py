@@ -149,6 +149,7 @@ CREATE_ROUTES = """
         gateway_identity TEXT,
         gateway_url TEXT,
         batches_seen {integer} NOT NULL DEFAULT 0 CHECK (batches_seen >= 0),
+        restored_seen_at {integer},
         first_drained_at {integer}
     ) {small}
 """

@@ -56,11 +56,12 @@ from outbox.statements.look import (
 )
 from outbox.statements.route import (
     DrainedInto,
+    count_batches_from,
     drained_into,
     identity,
     put_route,
     see_batches,
-    set_batches,
+    see_restored,
     void_leases,
 )
 
@@ -73,6 +74,7 @@ __all__ = [
     "Left",
     "NewerThan",
     "anything_due",
+    "count_batches_from",
     "count_by_state",
     "count_unsettled_up_to",
     "dead_messages",
@@ -107,8 +109,8 @@ __all__ = [
     "retries_due",
     "revive_dead",
     "see_batches",
+    "see_restored",
     "set_attempts",
-    "set_batches",
     "tokens_standing",
     "under_way",
     "unsettled_keys",

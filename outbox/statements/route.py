@@ -14,6 +14,8 @@ class DrainedInto(NamedTuple):
     gateway_url: str | None
     batches_seen: int
     """The most that it ever said it had applied."""
+    restored_seen_at: int | None = None
+    """When it was first seen to have applied fewer: it was restored from an old copy, and lacks what came after."""
 
     @property
     def gateway(self) -> tuple[str | None, str | None]:
@@ -25,7 +27,12 @@ def identity(connection: Connection) -> str:
     return str(connection.execute(text("SELECT id FROM outbox_identity")).scalar_one())
 
 
-_ROUTE = text("SELECT gateway_identity, gateway_url, batches_seen FROM outbox_routes WHERE destination = :destination")
+_ROUTE = text(
+    """
+    SELECT gateway_identity, gateway_url, batches_seen, restored_seen_at FROM outbox_routes
+    WHERE destination = :destination
+    """
+)
 
 
 def drained_into(connection: Connection, destination: Destination) -> DrainedInto | None:
@@ -35,37 +42,53 @@ def drained_into(connection: Connection, destination: Destination) -> DrainedInt
 
 _PUT_ROUTE = text(
     """
-    INSERT INTO outbox_routes (destination, gateway_identity, gateway_url, batches_seen, first_drained_at)
-    VALUES (:destination, :identity, :url, :batches, :now)
+    INSERT INTO outbox_routes
+        (destination, gateway_identity, gateway_url, batches_seen, restored_seen_at, first_drained_at)
+    VALUES (:destination, :identity, :url, :batches, :restored, :now)
     ON CONFLICT (destination) DO UPDATE
     SET gateway_identity = excluded.gateway_identity, gateway_url = excluded.gateway_url,
-        batches_seen = excluded.batches_seen, first_drained_at = excluded.first_drained_at
+        batches_seen = excluded.batches_seen, restored_seen_at = excluded.restored_seen_at,
+        first_drained_at = excluded.first_drained_at
     """
 )
 
 
 def put_route(connection: Connection, destination: Destination, into: DrainedInto, now: int) -> None:
     """From now on the route drains into this store, and into no other."""
-    given = {"identity": into.gateway_identity, "url": into.gateway_url, "batches": into.batches_seen}
+    given = {
+        "identity": into.gateway_identity,
+        "url": into.gateway_url,
+        "batches": into.batches_seen,
+        "restored": into.restored_seen_at,
+    }
     connection.execute(_PUT_ROUTE, {"destination": destination.value, "now": now} | given)
 
 
-_SET_BATCHES = """
-    UPDATE outbox_routes SET batches_seen = :batches
-    WHERE destination = :destination AND gateway_identity = :identity
-"""
+_OF_THE_STORE = "WHERE destination = :destination AND gateway_identity = :identity"
+_SEE_BATCHES = text(
+    f"UPDATE outbox_routes SET batches_seen = :batches {_OF_THE_STORE} AND batches_seen < :batches"  # noqa: S608
+)
+_SEE_RESTORED = text(
+    f"UPDATE outbox_routes SET restored_seen_at = :now {_OF_THE_STORE} AND restored_seen_at IS NULL"  # noqa: S608
+)
+_COUNT_FROM = text(
+    f"UPDATE outbox_routes SET batches_seen = :batches, restored_seen_at = NULL {_OF_THE_STORE}"  # noqa: S608
+)
 
 
 def see_batches(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
     """Remembers how many batches the route's store has applied, never fewer than before."""
-    given = {"destination": destination.value, "identity": identity, "batches": batches}
-    connection.execute(text(f"{_SET_BATCHES} AND batches_seen < :batches"), given)
+    connection.execute(_SEE_BATCHES, {"destination": destination.value, "identity": identity, "batches": batches})
 
 
-def set_batches(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
+def see_restored(connection: Connection, destination: Destination, identity: str, now: int) -> None:
+    """Remembers that the route's store was restored from an old copy, until `count_batches_from`."""
+    connection.execute(_SEE_RESTORED, {"destination": destination.value, "identity": identity, "now": now})
+
+
+def count_batches_from(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
     """Begins to count from here: what an old copy of the route's store had lost was delivered again."""
-    given = {"destination": destination.value, "identity": identity, "batches": batches}
-    connection.execute(text(_SET_BATCHES), given)
+    connection.execute(_COUNT_FROM, {"destination": destination.value, "identity": identity, "batches": batches})
 
 
 def void_leases(connection: Connection, destination: Destination) -> None:

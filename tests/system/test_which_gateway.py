@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -180,6 +180,47 @@ def test_a_relay_that_runs_ends_once_the_outbox_drains_into_another_gateway(stor
         assert drain(stores, into=other.mirror_url)[0] == 0
         assert relay(stores, "--gateway", other.mirror_url, "status").code == 0
     assert mirrored == len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 1
+
+
+def put_back(stores: Stores, copy: Path) -> None:
+    """The copy takes the place of the gateway's database, as a restore leaves it."""
+    stores.mirror.dispose()
+    copy.rename(stores.folder / "gateway.db")
+    for name in ("gateway.db-wal", "gateway.db-shm"):
+        (stores.folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.only("sqlite", because="a copy of a file is a copy of the store")
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_restored_gateway_is_said_to_be_however_many_batches_it_applies_afterwards(
+    stores: Stores, lives: bool
+) -> None:
+    copy = stores.folder / "copy.db"
+    create_many(stores, 1)
+    assert drain(stores)[0] == 0
+    with stores.mirror.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql(f"VACUUM INTO '{copy}'")
+    with running_relay(stores, RELAY_PROBE_LONGEST="0.2") as started:
+        started.wait_until_delivered(stores.create().invite.id)
+        started.wait_until_delivered(stores.create().invite.id)
+        if not lives:
+            assert started.terminate() == 0
+            put_back(stores, copy)
+        with running_relay(stores, RELAY_PROBE_LONGEST="0.2") if not lives else nullcontext(started) as after:
+            if lives:
+                put_back(stores, copy)
+            for _ in range(5):
+                after.wait_until_delivered(stores.create().invite.id)
+            said = relay(stores, "status")
+            assert (said.code, "restored from an old copy" in said.err) == (1, True)
+            assert relay(stores, "verify").code == 1
+            assert relay(stores, "replay", "--all").code == 0
+            after.wait_until_delivered(stores.create().invite.id)
+            assert after.terminate() == 0
+    assert relay(stores, "verify").code == 0
+    said = relay(stores, "status")
+    assert "restored" not in said.err
 
 
 @pytest.mark.only("sqlite", because="a copy of a file is a copy of the store")
