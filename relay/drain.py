@@ -64,8 +64,8 @@ class Drain:
     over is found in a few batches, and not every batch ends with it."""
     _failed_trials: int = 0
     """In a row: each time another message is the first, so that none can hold up the others."""
-    _in_hand: Message | None = None
-    """The suspect that is tried now, as it was before this relay counted the attempt."""
+    _in_hand: dict[int, Message] = field(default_factory=dict)
+    """By seq, suspects that were tried, each as it was before this relay counted the attempt."""
 
     def __post_init__(self) -> None:
         self.closed = ClosedTopics(self.settings)
@@ -83,10 +83,13 @@ class Drain:
         """
         tokens = self.leases.tokens
         while self.suspects:
-            settled = self._suspect_alone(tokens, self.suspects[0])
-            if not _any_unreachable(settled):
-                self.suspects.popleft()
-                self._in_hand = None
+            seq = self.suspects.popleft()
+            settled = self._suspect_alone(tokens, seq)
+            if _any_unreachable(settled):
+                # After the others: it may be what the gateway falls over.
+                self.suspects.append(seq)
+            else:
+                self._in_hand.pop(seq, None)
             if settled:
                 return settled
         messages = self._next(tokens)
@@ -185,9 +188,10 @@ class Drain:
 
     def _without_own_count(self, message: Message) -> Message:
         """This relay lives: an attempt that it counted itself, and could not settle in an outage, was no crash."""
-        if self._in_hand is None or message != _counted(self._in_hand):
-            self._in_hand = message
-        return self._in_hand
+        before = self._in_hand.get(message.seq)
+        if before is None or message != _counted(before):
+            before = self._in_hand[message.seq] = message
+        return before
 
     def _judge(self, message: Message, verdict: Verdict | None, counted: bool = False) -> Judged:
         if verdict is None:

@@ -1,14 +1,16 @@
 """What a relay may have died of: its messages are retried alone, each attempt counted ahead, and never in an outage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 
-from outbox import Outcome
+from outbox import Message, Outcome, Verdict
+from outbox.fence import Prove
 from tests.conftest import Stores, write
 from tests.relay.outages import missing, write_locked
-from tests.relay.rig import Meddling, drain_all, draining, everything, gateway_of, outcomes
+from tests.relay.rig import Around, Meddling, drain_all, draining, everything, gateway_of, outcomes
 
 
 @contextmanager
@@ -142,3 +144,25 @@ def test_a_message_of_many_refusals_is_suspected_as_often_as_another(stores: Sto
     with after_a_crash(stores), draining(stores) as drain:
         assert outcomes(drain_all(drain)) == [Outcome.DELIVERED]
     assert stores.messages()[0]["attempts"] == 2147483646
+
+
+@dataclass(slots=True)
+class FallsOver(Around):
+    """A gateway that cannot be reached while it is given ``deadly``."""
+
+    deadly: str = ""
+
+    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+        if self.deadly in {message.key for message in messages}:
+            return [Verdict(Outcome.UNREACHABLE, "it fell over") for _ in messages]
+        return self.inner.deliver(messages, prove)
+
+
+def test_p08_a_suspect_that_the_gateway_falls_over_holds_up_no_other(stores: Stores) -> None:
+    deadly, *others = [stores.create().invite.id for _ in range(4)]
+    with after_a_crash(stores), gateway_of(stores) as real, draining(stores, FallsOver(real, deadly)) as drain:
+        seen = [outcome for _ in range(5) for outcome in outcomes(drain.batch())]
+        (left,) = [row for row in stores.messages() if row["key"] == deadly]
+    assert sorted(seen) == [Outcome.DELIVERED] * 3 + [Outcome.UNREACHABLE] * 2
+    assert {id_ for id_ in others if stores.mirrored(id_) is not None} == set(others)
+    assert (left["state"], left["attempts"], left["crashes"]) == ("pending", 0, 0)
