@@ -5,12 +5,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 SHARDS = 64
-# Every row of an invite that the library wrote fits; a gateway's socket takes no longer line.
-MAX_PAYLOAD_BYTES = 4 * 2**20
+# Every row of an invite that the library wrote fits; a gateway's socket takes no longer line. A message with a larger
+# payload, of a row that was adopted, is dead without having been read: refusing to enqueue it would leave its invite
+# open on both sides.
+MAX_DELIVERED_BYTES = 4 * 2**20
 # The largest that the table takes; a larger one was written past its rules, and is dropped when its message is settled.
 MAX_KEPT_BYTES = 16 * 2**20
 LOWEST_SEQ, HIGHEST_SEQ = -(2**63), 2**63 - 1
-LARGEST_VERSION = 2**53 - 1
 NEVER_DELIVERED = "never delivered: "
 """Begins the reason of a message that was refused without asking the gateway, because it is none of its key."""
 LARGEST_INTEGER = 2**53 - 1

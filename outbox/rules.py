@@ -1,11 +1,10 @@
 """What no message may be: the rules of ``outbox_messages``, said to the caller before anything is written."""
 
 from outbox.errors import InvalidMessageError
-from outbox.message import LARGEST_INTEGER
+from outbox.message import LARGEST_INTEGER, MAX_KEPT_BYTES
 
 MAX_TOPIC_BYTES = 1_024
 MAX_KEY_BYTES = 65_536
-MAX_PAYLOAD_BYTES = 16 * 2**20
 
 _SHOWN = 80
 
@@ -24,7 +23,7 @@ def check_message(key: str, version: int, payload: str) -> None:
     # Made into words only where they are needed: this is run for every message.
     if not isinstance(version, int) or not -LARGEST_INTEGER <= version <= LARGEST_INTEGER:
         raise InvalidMessageError(f"cannot enqueue {_named(key)}: its version must be an integer within ±(2^53 - 1)")
-    _check_text(key, "payload", payload, MAX_PAYLOAD_BYTES)
+    _check_text(key, "payload", payload, MAX_KEPT_BYTES)
 
 
 def _check_text(key: str | None, name: str, value: str, most: int) -> None:

@@ -7,7 +7,7 @@ import json
 
 from outbox import Message
 from outbox.driver import is_plain_text
-from outbox.message import LARGEST_VERSION, NEVER_DELIVERED
+from outbox.message import LARGEST_INTEGER, NEVER_DELIVERED
 from outbox.pages import shown_id
 
 
@@ -21,7 +21,7 @@ def _problem(message: Message) -> str | None:
     key, payload = message.key, message.payload
     if not is_plain_text(key):
         return f"its key {shown_id(key)} is no text that every database can hold"
-    if abs(message.version) > LARGEST_VERSION:
+    if abs(message.version) > LARGEST_INTEGER:
         # Delivered, it would supersede every other message of its key.
         return f"its version {message.version} is none that a row can have"
     # As the library writes it: the id comes first, and there is no other.

@@ -10,9 +10,8 @@ from outbox.driver import Sized, is_plain_text
 from outbox.message import (
     LARGEST_COUNT,
     LARGEST_INTEGER,
-    LARGEST_VERSION,
     LOWEST_SEQ,
-    MAX_PAYLOAD_BYTES,
+    MAX_DELIVERED_BYTES,
     NEVER_DELIVERED,
     SHARDS,
     Destination,
@@ -56,7 +55,7 @@ _DEAD = ForKeys(
     f"""
     SELECT topic, key, version, seq FROM outbox_messages
     WHERE destination = {{given}} AND topic = {{given}} AND key {{among}}
-      AND state = 'dead' AND state IN ('pending', 'retrying', 'dead') AND version <= {LARGEST_VERSION}
+      AND state = 'dead' AND state IN ('pending', 'retrying', 'dead') AND version <= {LARGEST_INTEGER}
       AND substr(coalesce(last_error, ''), 1, {len(NEVER_DELIVERED)}) <> '{NEVER_DELIVERED}'
     ORDER BY version, seq
     """,  # noqa: S608 - constants
@@ -69,7 +68,7 @@ _NEWEST_OF_ITS_KEY = f"""
     NOT EXISTS (SELECT 1 FROM outbox_messages AS n
                 WHERE n.destination = m.destination AND n.topic = m.topic AND n.key = m.key
                   AND (n.version, n.seq) > (m.version, m.seq) AND (n.version > m.version OR n.origin <= m.origin)
-                  AND n.version <= {LARGEST_VERSION}
+                  AND n.version <= {LARGEST_INTEGER}
                   AND n.state IN ('pending', 'retrying') AND n.state IN ('pending', 'retrying', 'dead'))
 """  # noqa: S608 - a constant
 
@@ -92,13 +91,13 @@ class NewerThan(NamedTuple):
 # filled in by `str.format`. PostgreSQL takes no number of any length for one.
 _VERSION = {
     "sqlite": f"""
-        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND json_valid(m.payload) THEN
+        CASE WHEN octet_length(m.payload) <= {MAX_DELIVERED_BYTES} AND json_valid(m.payload) THEN
             CASE WHEN json_type(m.payload, '$.schemaVersion') IN ('integer', 'real')
                  THEN json_extract(m.payload, '$.schemaVersion') ELSE 1 END
         ELSE 1 END
     """,
     "postgresql": rf"""
-        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES}
+        CASE WHEN octet_length(m.payload) <= {MAX_DELIVERED_BYTES}
              THEN coalesce(CAST(substring(m.payload from '"schemaVersion"\s*:\s*([0-9]{{1,15}})') AS numeric), 1)
         ELSE 1 END
     """,
@@ -158,7 +157,7 @@ class _Due:
         words, more = _but(connection.dialect.name, but)
         query = Sized(self._sql.replace("{but}", words)) if words else self._everything
         # Below its share of the batch no payload can make it larger than wanted.
-        short = min(max_bytes // limit, MAX_PAYLOAD_BYTES)
+        short = min(max_bytes // limit, MAX_DELIVERED_BYTES)
         rows = query.rows(
             connection,
             destination=destination.value,
@@ -178,7 +177,7 @@ class _Due:
 _BY_ITSELF = Sized(
     f"""
     SELECT octet_length(m.topic), octet_length(m.key), coalesce(octet_length(m.last_error), 0), octet_length(m.payload),
-        CASE WHEN octet_length(m.payload) <= {MAX_PAYLOAD_BYTES} AND {_ALL_SHORT} THEN m.payload END
+        CASE WHEN octet_length(m.payload) <= {MAX_DELIVERED_BYTES} AND {_ALL_SHORT} THEN m.payload END
     FROM outbox_messages AS m WHERE m.seq = :seq
     """  # noqa: S608 - constants
 )
@@ -203,7 +202,7 @@ def _by_itself(connection: Connection, message: Message) -> Message:
     ((*sizes, payload),) = _BY_ITSELF.rows(connection, seq=message.seq)
     if payload is not None:
         return message._replace(payload=payload)
-    limits = (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES, _MAX_TEXT_BYTES, MAX_PAYLOAD_BYTES)
+    limits = (_MAX_TEXT_BYTES, _MAX_TEXT_BYTES, _MAX_TEXT_BYTES, MAX_DELIVERED_BYTES)
     named = zip(("topic", "key", "reason", "payload"), sizes, limits, strict=True)
     odd = ", ".join(f"{size} bytes of {name}, more than {limit}" for name, size, limit in named if size > limit)
     return message._replace(
@@ -342,8 +341,8 @@ def retries_due(
 
 def one_unsettled(connection: Connection, destination: Destination, seq: int) -> Message | None:
     """The message if it still waits and is the newest of its key."""
-    rows = _ONE_UNSETTLED.rows(connection, destination=destination.value, seq=seq, short=MAX_PAYLOAD_BYTES)
-    found = _with_newer_dead(connection, destination, _whole(connection, rows, MAX_PAYLOAD_BYTES))
+    rows = _ONE_UNSETTLED.rows(connection, destination=destination.value, seq=seq, short=MAX_DELIVERED_BYTES)
+    found = _with_newer_dead(connection, destination, _whole(connection, rows, MAX_DELIVERED_BYTES))
     return found[0] if found else None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 
 from outbox.driver import Sized
-from outbox.message import MAX_PAYLOAD_BYTES, Destination
+from outbox.message import MAX_DELIVERED_BYTES, Destination
 from outbox.rows import ForKeys
 
 Row = Mapping[str, Any]
@@ -172,7 +172,7 @@ _WHOLE = (
     "settled_at",
 )
 _TEXTS = {name: _shown(name) for name in ("destination", "topic", "key", "origin", "state", "last_error")}
-_TEXTS["payload"] = _shown("payload", MAX_PAYLOAD_BYTES)
+_TEXTS["payload"] = _shown("payload", MAX_DELIVERED_BYTES)
 
 
 def _columns(names: Iterable[str]) -> str:

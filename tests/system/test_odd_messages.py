@@ -14,7 +14,7 @@ import pytest
 
 from assistant_store.invite import Invite, payload_of
 from outbox import shard_of
-from outbox.message import MAX_PAYLOAD_BYTES
+from outbox.message import MAX_DELIVERED_BYTES
 from tests.conftest import Stores, rows, write
 from tests.system.forging import insert_unchecked, quoted
 from tests.system.processes import RELAY, relay
@@ -46,7 +46,7 @@ def filled(stores: Stores, size: int) -> str:
 
 INVALID = "Field required"
 TOO_LARGE = "bytes of payload, more than"
-HUGE_PAYLOAD = MAX_PAYLOAD_BYTES + 1
+HUGE_PAYLOAD = MAX_DELIVERED_BYTES + 1
 
 FORGED = {
     "negative seq": Forged(of(seq="-5"), INVALID),
