@@ -83,12 +83,14 @@ class Drain:
         """
         tokens = self.leases.tokens
         while self.suspects:
-            seq = self.suspects.popleft()
+            seq = self.suspects[0]
             settled = self._suspect_alone(tokens, seq)
-            if _any_unreachable(settled):
+            # Only now: where the outbox failed meanwhile, it is a suspect still.
+            self.suspects.popleft()
+            if any(one.verdict.outcome in (Outcome.UNREACHABLE, Outcome.LEASE_LOST) for one in settled):
                 # After the others: it may be what the gateway falls over.
                 self.suspects.append(seq)
-            else:
+            elif any(one.state is not None for one in settled):
                 self._in_hand.pop(seq, None)
             if settled:
                 return settled

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from outbox import Message, Outcome, Verdict
-from outbox.fence import Prove
+from outbox.fence import LeaseLostError, Prove
 from tests.conftest import Stores, write
 from tests.relay.outages import missing, write_locked
 from tests.relay.rig import Around, Meddling, drain_all, draining, everything, gateway_of, outcomes
@@ -166,3 +166,19 @@ def test_p08_a_suspect_that_the_gateway_falls_over_holds_up_no_other(stores: Sto
     assert sorted(seen) == [Outcome.DELIVERED] * 3 + [Outcome.UNREACHABLE] * 2
     assert {id_ for id_ in others if stores.mirrored(id_) is not None} == set(others)
     assert (left["state"], left["attempts"], left["crashes"]) == ("pending", 0, 0)
+
+
+def test_a_suspect_whose_lease_was_lost_on_the_way_is_tried_alone_again(stores: Stores) -> None:
+    first, second = (stores.create().invite.id for _ in range(2))
+    lost = iter([True, True])
+
+    def lose(_: object) -> None:
+        if next(lost, False):
+            raise LeaseLostError("it was not proved in time")
+
+    with after_a_crash(stores), gateway_of(stores) as real:
+        gateway = Meddling(real, before=lose)
+        with draining(stores, gateway) as drain:
+            drain_all(drain)
+    assert gateway.delivered == [[first], [second], [first], [second]]
+    assert [row["attempts"] for row in stores.messages()] == [0, 0]
