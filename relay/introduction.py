@@ -43,7 +43,10 @@ class Introduction:
             refuse_another(into, facts, assistant, self.url)
         if facts.identity is not None:
             facts = self.gateway.claim(assistant, facts, take_over=self.new_gateway)
-        self._remember(into, facts)
+        if not self._remember(into, facts):
+            # Another relay has given the outbox another gateway since it was read above.
+            self.make()
+            return
         self.is_made, self.new_gateway = True, False
 
     def refuse_if_moved(self) -> None:
@@ -55,8 +58,10 @@ class Introduction:
         if into is None:
             # The outbox was restored from a copy of before its first drain.
             with writing(self.outbox) as connection:
-                statements.put_route(connection, self.destination, self._into, now_ms())
-            return
+                into = statements.drained_into_for_change(connection, self.destination)
+                if into is None:
+                    statements.put_route(connection, self.destination, self._into, now_ms())
+                    return
         if into.gateway != self._into.gateway:
             raise OtherGatewayError(
                 f"this outbox drains into {_name_of(into)} by now, and not into {_name_of(self._into)}; "
@@ -85,22 +90,43 @@ class Introduction:
             self._batches_noted = 0
         self._counted = batches
 
-    def _remember(self, into: DrainedInto | None, facts: GatewayFacts) -> None:
-        found = DrainedInto(facts.identity, self.url, facts.batches)
-        if into is not None and not self.new_gateway:
-            restored_at = now_ms() if was_restored(into, facts) and into.restored_seen_at is None else None
-            found = found._replace(
-                batches_seen=max(facts.batches, into.batches_seen),
-                restored_seen_at=into.restored_seen_at or restored_at,
-            )
+    def _remember(self, into: DrainedInto | None, facts: GatewayFacts) -> bool:
+        """False, and nothing written, where the outbox was given another gateway than ``into`` meanwhile."""
+        found = self._found(into, into, facts)
         if found != into:
             with writing(self.outbox) as connection:
+                by_now = statements.drained_into_for_change(connection, self.destination)
+                if (by_now and by_now.gateway) != (into and into.gateway):
+                    return False
+                found = self._found(into, by_now, facts)
                 statements.put_route(connection, self.destination, found, now_ms())
                 if into is None or into.gateway != found.gateway:
                     # Of relays that drain into the one before: they settle nothing more.
                     statements.void_leases(connection, self.destination)
         self._into = found
         self._batches_noted = found.batches_seen
+        return True
+
+    def _found(self, into: DrainedInto | None, by_now: DrainedInto | None, facts: GatewayFacts) -> DrainedInto:
+        """``into`` was read before the gateway was asked: only with that can its count be compared."""
+        found = DrainedInto(facts.identity, self.url, facts.batches)
+        if into is None or by_now is None or self.new_gateway:
+            return found
+        seen_now = now_ms() if into.restored_seen_at is None and was_restored(into, facts) else None
+        return found._replace(
+            batches_seen=max(facts.batches, by_now.batches_seen),
+            restored_seen_at=by_now.restored_seen_at or seen_now,
+        )
+
+
+def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:
+    """Raises `OtherGatewayError` where the outbox does not drain into this gateway; one that cannot be asked passes."""
+    with suppress(GatewayUnreachableError):
+        facts = gateway.probe()
+        with reading(outbox) as connection:
+            assistant = statements.identity(connection)
+            into = statements.drained_into(connection, destination)
+        refuse_another(into, facts, assistant, url)
 
 
 def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from outbox.message import Destination
+from outbox.statements.lease import lock_leases
 
 
 class DrainedInto(NamedTuple):
@@ -38,6 +39,12 @@ _ROUTE = text(
 def drained_into(connection: Connection, destination: Destination) -> DrainedInto | None:
     row = connection.execute(_ROUTE, {"destination": destination.value}).one_or_none()
     return None if row is None else DrainedInto(*row)
+
+
+def drained_into_for_change(connection: Connection, destination: Destination) -> DrainedInto | None:
+    """As it stands until the caller's writing transaction ends: nobody else changes it meanwhile."""
+    lock_leases(connection)
+    return drained_into(connection, destination)
 
 
 _PUT_ROUTE = text(

@@ -6,8 +6,8 @@ from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
 from relay.errors import UnrepairedError, UsageError
 from relay.instants import parse_instant
-from relay.introduction import count_from_here
-from relay.open import open_gateway, open_source
+from relay.introduction import count_from_here, refuse_elsewhere
+from relay.open import open_gateway, open_source, shown
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.topics import Selection
 
@@ -57,6 +57,9 @@ def replay(
     if dry_run:
         run.printer.record({"would_enqueue": count_selected(source, selection, limit)}, "Replay, dry run")
         return
+    gateway = None if no_wait else open_gateway(run.settings)
+    if gateway is not None:
+        refuse_elsewhere(source, gateway, Destination.GATEWAY, shown(run.settings.gateway))
     with run.printer.bar("enqueued") as bar:
         done = enqueue_selected(
             source,
@@ -66,9 +69,8 @@ def replay(
             limit=limit,
             rate=rate,
         )
-    if not no_wait and done.enqueued:
+    if gateway is not None and done.enqueued:
         with run.printer.bar("delivered", done.enqueued) as bar:
-            gateway = open_gateway(run.settings)
             see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
             if everything and not done.unrepaired:
                 count_from_here(source, gateway, Destination.GATEWAY)

@@ -1,9 +1,11 @@
 """A relay drains into the gateway that its outbox was first drained into, and into no other, and no other's."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import make_url
@@ -12,11 +14,13 @@ from sqlalchemy.orm import Session
 import gateway_store
 from outbox import Destination, open_engine, reading, statements
 from relay.errors import OtherGatewayError
+from relay.gateway import GatewayFacts
+from relay.introduction import Introduction
 from relay.open import open_gateway
 from relay.worker import Worker
 from tests.conftest import CONTACT, Stores, rows, stores_at
 from tests.databases import database_url
-from tests.relay.rig import create_many, settings_of
+from tests.relay.rig import Around, create_many, drain_all, draining, gateway_of, settings_of
 from tests.socket.clients import gateway, url
 from tests.system.processes import relay, running_relay
 
@@ -29,6 +33,20 @@ def another_pair(stores: Stores, backend: str) -> Iterator[Stores]:
     with ExitStack() as stack:
         urls = [stack.enter_context(database_url(backend, folder, name)) for name in ("assistant.db", "gateway.db")]
         yield stack.enter_context(stores_at(folder, *urls))
+
+
+@dataclass(slots=True)
+class Interrupted(Around):
+    """What another relay does happens while this one is asked whose it is, once."""
+
+    meanwhile: Callable[[], object]
+    interrupted: list[object] = field(default_factory=list)
+
+    def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
+        found = self.inner.claim(assistant, facts, take_over=take_over)
+        if not self.interrupted:
+            self.interrupted.append(self.meanwhile())
+        return found
 
 
 def identity_of(stores: Stores) -> str:
@@ -256,3 +274,39 @@ def test_an_engine_of_the_store_keeps_its_identity_over_upgrades(stores: Stores)
     gateway_store.upgrade(engine)
     engine.dispose()
     assert identity_of(stores) == before
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before its first drain", "drained before"])
+def test_a_relay_that_was_slow_to_introduce_itself_does_not_undo_a_change_of_gateway(
+    stores: Stores, backend: str, first: bool
+) -> None:
+    """It had read where the outbox drains into, and writes that back only after another relay changed it."""
+    create_many(stores, 1)
+    if not first:
+        assert drain(stores)[0] == 0
+        create_many(stores, 1)
+        with draining(stores) as apart:
+            # Without noting how many batches the gateway has applied by now, which is what there is to write.
+            drain_all(apart)
+    with another_pair(stores, backend) as other, gateway_of(stores) as real:
+        slow = Interrupted(real, lambda: drain(stores, "--new-gateway", into=other.mirror_url))
+        with pytest.raises(OtherGatewayError):
+            Introduction(stores.source, slow, Destination.GATEWAY, stores.mirror_url).make()
+        assert slow.interrupted == [(0, ANY)]
+        with reading(stores.source) as connection:
+            into = statements.drained_into(connection, Destination.GATEWAY)
+        assert into is not None
+        assert into.gateway_identity == identity_of(other)
+
+
+def test_a_replay_by_another_gateway_is_refused_though_a_relay_drains_into_the_right_one(
+    stores: Stores, backend: str
+) -> None:
+    create_many(stores, 2)
+    with running_relay(stores) as started, another_pair(stores, backend) as other:
+        started.wait_for("delivered")
+        before = stores.messages()
+        said = relay(stores, "--gateway", other.mirror_url, "replay", "--all")
+        assert (said.code, identity_of(other) in said.err, "--new-gateway" in said.err) == (4, True, True)
+        assert stores.messages() == before
+        assert started.terminate() == 0
