@@ -42,8 +42,8 @@ DOUBTFUL_SECONDS = 1.0
 WINDOW_REQUESTS = 500
 # Made ahead of what the gateway has taken.
 OUTGOING_BYTES = 2**17
-# How old what a gateway says of itself may get while it is delivered to.
-FACTS_SECONDS = 5.0
+# How old what a gateway says of itself may get while it is delivered to: another assistant may have taken it over.
+FACTS_SECONDS = 1.0
 # Of all a batch: a gateway that answers, but slowly, must not keep a relay from stopping.
 DELIVERY_SECONDS = 15.0
 
@@ -90,8 +90,10 @@ class SocketGateway:
     def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
         until = time.monotonic() + DELIVERY_SECONDS
         sound, doubtful = self._doubts.parted(messages)
+        was_fresh = self._is_fresh
         verdicts = self._deliver_together(sound, prove, until)
-        self._ask_again_now_and_then(until)
+        if not (was_fresh and self._is_fresh):
+            self._count_again(until)
         down = next((one for one in verdicts.values() if one.outcome is Outcome.UNREACHABLE), None)
         for message in doubtful:
             verdicts[message.seq] = down or self._deliver_alone(message, prove, until)
@@ -272,27 +274,35 @@ class SocketGateway:
     def _connected(self, until: float) -> Connection:
         if self._connection is None:
             self._connection = Connection(self._path, until)
-            self._probe(min(until, time.monotonic() + self._answer_seconds))
-            self._refuse_another()
+        elif self._is_fresh:
+            return self._connection
+        self._probe(min(until, time.monotonic() + self._answer_seconds))
         return self._connection
 
     def _refuse_another(self) -> None:
-        """Another server may have come to the path since the relay was told where to drain."""
+        """Another server may have come to the path since the relay was told where to drain, or the relay of another
+        assistant to the server."""
         if self._admitted not in (None, (str(self._facts.identity), self._facts.drained_from)):
             raise BrokenError(f"another gateway is in its place by now: {self._facts.identity or 'it has no identity'}")
 
     def _probe(self, until: float) -> None:
-        """Whatever the gateway answers will do, but for a store that it cannot use."""
+        """Whatever the right gateway answers will do, but for a store that it cannot use."""
         self._learn(probe_line(), until)
+        self._refuse_another()
 
     def _learn(self, line: bytes, until: float) -> SocketFacts:
         self._facts = facts_in(self._ask(line, until))
         self._asked_at = time.monotonic()
         return self._facts
 
-    def _ask_again_now_and_then(self, until: float) -> None:
-        """How many batches it has applied, for those that have such a count."""
-        if self._connection is None or not self._facts.identity or time.monotonic() < self._asked_at + FACTS_SECONDS:
+    @property
+    def _is_fresh(self) -> bool:
+        """Whether what the gateway said of itself, if it says anything, was said a moment ago."""
+        return not self._facts.identity or time.monotonic() < self._asked_at + FACTS_SECONDS
+
+    def _count_again(self, until: float) -> None:
+        """How many batches it has applied."""
+        if self._connection is None:
             return
         with suppress(BrokenError, ConfusedAnswerError, OSError):
             self._probe(min(until, time.monotonic() + self._answer_seconds))

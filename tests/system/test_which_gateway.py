@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -12,7 +12,8 @@ from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
 import gateway_store
-from outbox import Destination, open_engine, reading, statements
+from outbox import Destination, Outcome, open_engine, reading, statements
+from relay import socket_gateway
 from relay.errors import OtherGatewayError
 from relay.gateway import GatewayFacts
 from relay.introduction import Introduction
@@ -20,7 +21,7 @@ from relay.open import open_gateway
 from relay.worker import Worker
 from tests.conftest import CONTACT, Stores, rows, stores_at
 from tests.databases import database_url
-from tests.relay.rig import Around, create_many, drain_all, draining, gateway_of, settings_of
+from tests.relay.rig import Around, create_many, drain_all, draining, gateway_of, outcomes, settings_of
 from tests.socket.clients import gateway, url
 from tests.system.processes import relay, running_relay
 
@@ -310,3 +311,21 @@ def test_a_replay_by_another_gateway_is_refused_though_a_relay_drains_into_the_r
         assert (said.code, identity_of(other) in said.err, "--new-gateway" in said.err) == (4, True, True)
         assert stores.messages() == before
         assert started.terminate() == 0
+
+
+@pytest.mark.only("sqlite", because="what is tested is the socket")
+def test_nothing_is_delivered_on_a_kept_connection_once_another_assistant_took_the_gateway_over(
+    stores: Stores, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked before each delivery here, and otherwise before one that comes a second later than the last answer."""
+    monkeypatch.setattr(socket_gateway, "FACTS_SECONDS", 0.0)
+    through_socket = replace(stores, mirror_url=url(stores))
+    with another_pair(stores, backend) as other, gateway(stores), gateway_of(through_socket) as kept:
+        Introduction(stores.source, kept, Destination.GATEWAY, url(stores)).make()
+        create_many(stores, 1)
+        with draining(stores, kept) as relay_:
+            assert outcomes(drain_all(relay_)) == [Outcome.DELIVERED]
+            assert drain(other, "--new-gateway", into=url(stores))[0] == 0
+            create_many(stores, 3)
+            assert set(outcomes(drain_all(relay_))) == {Outcome.UNREACHABLE}
+        assert len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 1
