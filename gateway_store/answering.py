@@ -76,6 +76,20 @@ def _all_refused(asked: Sequence[Request | Probe], error: _UnusableError) -> lis
 
 
 def _mirrored(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
+    try:
+        return _mirrored_together(engine, requests)
+    except _UnusableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one request that nobody foresaw must not end the server for all
+        if len(requests) == 1:
+            reason = f"{type(error).__name__}: {reason_of(error)}"
+            log.error("request_failed", invite=requests[0].invite.id, reason=reason)
+            return [error_reply(requests[0].id, f"unexpected {reason}")]
+    middle = len(requests) // 2
+    return _mirrored(engine, requests[:middle]) + _mirrored(engine, requests[middle:])
+
+
+def _mirrored_together(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
     invites = [request.invite for request in requests]
     results = _unless_unusable(engine, lambda: mirror_and_commit(engine, invites, first_created_at_wins=True))
     return [

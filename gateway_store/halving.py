@@ -6,9 +6,17 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from gateway_store.errors import StoredRowError
 from outbox.driver import is_of_a_row
 
 T = TypeVar("T")
+
+REFUSALS = (DBAPIError, OverflowError, StoredRowError)
+
+
+def is_of_one(error: Exception) -> bool:
+    """Whether one of `REFUSALS` is about a row, and not about the database."""
+    return isinstance(error, StoredRowError) or is_of_a_row(error)
 
 
 def by_halves(
@@ -27,8 +35,8 @@ def by_halves(
         try:
             with connection.begin_nested():
                 together(part)
-        except (DBAPIError, OverflowError) as error:
-            if not is_of_a_row(error):
+        except REFUSALS as error:
+            if not is_of_one(error):
                 raise
             if len(part) == 1:
                 alone(part[0], error)

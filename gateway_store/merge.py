@@ -66,12 +66,16 @@ def closing(stored: Invite, merged: Invite) -> Invite:
     return stored._replace(status=merged.status)
 
 
-def at_least(incoming: Invite, status: str, use_count: int) -> Invite:
-    """``incoming``, no more open than it was when its row was deleted."""
-    if RANK.get(status, 0) > _rank(incoming) or use_count > incoming.use_count:
-        kept = max(status, incoming.status, key=lambda one: RANK.get(one, 0))
-        return incoming._replace(status=kept, use_count=max(use_count, incoming.use_count))
-    return incoming
+def at_least(incoming: Invite, status: object, use_count: object) -> Invite:
+    """``incoming``, no more open than it was when its row was deleted, as ``ingress_invites_closed`` has it."""
+    if not isinstance(status, str) or status not in RANK or not isinstance(use_count, int):
+        # Nobody can say how open it was.
+        raise StoredRowError(
+            f"invite {incoming.id} was deleted at the gateway, and its row in ingress_invites_closed has the status "
+            f"{status!r} and the use count {use_count!r}; correct that row by hand"
+        )
+    kept = max(status, incoming.status, key=RANK.__getitem__)
+    return incoming._replace(status=kept, use_count=max(use_count, incoming.use_count))
 
 
 def _rank(invite: Invite) -> int:

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_store.apply import Mirrored, MirrorOutcome, Parsed, Result, apply, lock
 from gateway_store.errors import MirrorRefusedError
+from gateway_store.halving import REFUSALS, is_of_one
 from gateway_store.identity import StoreFacts, count_batch
 from gateway_store.invite import INVITES
 from gateway_store.payload import InvitePayload, parse_payload
 from gateway_store.refused import OvertakenError, mirror_in_halves
-from outbox.driver import is_of_a_row
 from outbox.engine import writing
 from outbox.enqueue import connection_to_write
 
@@ -76,8 +75,8 @@ def mirror_and_commit(
     try:
         # Without a savepoint, for which SQLite keeps a copy of every page that the batch changes.
         return transaction(at_once)
-    except (DBAPIError, OverflowError) as error:
-        if not is_of_a_row(error):
+    except REFUSALS as error:
+        if not is_of_one(error):
             raise
     return _until_none_is_overtaken(
         parsed, lambda some: transaction(lambda connection: mirror_in_halves(connection, some, first_created_at_wins))
@@ -96,8 +95,8 @@ def mirror_batch(
     try:
         with connection.begin_nested():
             return apply(connection, lock(connection, parsed), parsed, first_created_at_wins)
-    except (DBAPIError, OverflowError) as error:
-        if not is_of_a_row(error):
+    except REFUSALS as error:
+        if not is_of_one(error):
             raise
     # The table itself refuses one of them, by a constraint that is not ours to know: find it.
     return _until_none_is_overtaken(parsed, lambda some: mirror_in_halves(connection, some, first_created_at_wins))

@@ -29,8 +29,9 @@ def known_invites(connection: Connection, ids: Iterable[str]) -> set[str]:
     return {row.id for row in _KNOWN.run(connection, ids)}
 
 
-def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Status and use count that invites had when they were deleted, of those that were not plainly active."""
+def closed_before(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[object, object]]:
+    """Status and use count that invites had when they were deleted, of those that were not plainly active, whatever
+    somebody has made of them since."""
     return {row.id: (row.status, row.use_count) for row in _CLOSED.run(connection, ids)}
 
 

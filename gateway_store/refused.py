@@ -107,6 +107,8 @@ def _ask(connection: Connection, part: Sequence[_Row]) -> None:
 
 
 def _refusal(connection: Connection, error: Exception, more: str = "") -> StoredRowError:
+    if isinstance(error, StoredRowError):
+        return error
     return StoredRowError(f"the gateway's table refuses the row: {explained(connection, error)}{more}")
 
 

@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from gateway_store import upsert_contact
+from gateway_store import MirrorOutcome, upsert_contact
+from gateway_store.errors import StoredRowError
+from gateway_store.mirror import mirror_and_commit
 from outbox import writing
 from tests.conftest import CONTACT, rows, write
 from tests.gateway_store.examples import REDEEMED, deliver, payload, stored
@@ -103,3 +105,39 @@ def test_whoever_deletes_with_another_search_path_makes_the_same_be_remembered(f
         connection.exec_driver_sql("SET LOCAL search_path = pg_catalog")
         connection.exec_driver_sql(how.replace("contacts", "public.contacts").replace("ingress", "public.ingress"))
     assert remembered(filled) == REMEMBERED
+
+
+ODD = {
+    "a status of bytes": ("x'ff'", "0"),
+    "a count that is text": ("'revoked'", "'many'"),
+    "a count of bytes": ("'revoked'", "x'00'"),
+    "a count without end": ("'revoked'", "9e999"),
+    "a count between": ("'revoked'", "0.5"),
+}
+
+
+@pytest.mark.only("sqlite", because="its columns take values of any type")
+@pytest.mark.parametrize(("status", "use_count"), ODD.values(), ids=ODD)
+def test_an_invite_closed_with_odd_values_is_refused_alone(mirror: Engine, status: str, use_count: str) -> None:
+    refused_alone_until_corrected(mirror, status, use_count, first_created_at_wins=False)
+
+
+@pytest.mark.parametrize("first_created_at_wins", [True, False])
+def test_an_invite_that_was_closed_with_an_unknown_status_is_refused_alone(
+    mirror: Engine, first_created_at_wins: bool
+) -> None:
+    refused_alone_until_corrected(mirror, "'reopened'", "0", first_created_at_wins)
+
+
+def refused_alone_until_corrected(mirror: Engine, status: str, use_count: str, first_created_at_wins: bool) -> None:
+    write(mirror, f"INSERT INTO ingress_invites_closed (id, status, use_count) VALUES ('b', {status}, {use_count})")
+    invites = [payload(id=one) for one in "abc"]
+    for _ in range(2):
+        first, odd, last = mirror_and_commit(mirror, invites, first_created_at_wins=first_created_at_wins)
+        assert isinstance(first, MirrorOutcome)
+        assert isinstance(last, MirrorOutcome)
+        assert isinstance(odd, StoredRowError)
+        assert "correct that row by hand" in str(odd)
+    assert [row["id"] for row in rows(mirror, "SELECT id FROM ingress_invites ORDER BY id")] == ["a", "c"]
+    write(mirror, "UPDATE ingress_invites_closed SET status = 'revoked', use_count = 0 WHERE id = 'b'")
+    assert deliver(mirror, invites[1]).invite.status == "revoked"
