@@ -4,6 +4,9 @@ A test that uses ``backend``, or anything that does, runs on each; one marked ``
 """
 
 import signal
+import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +109,18 @@ def stores_at(folder: Path, source_url: str, mirror_url: str) -> Iterator[Stores
 def both_stores(folder: Path, backend: str = "sqlite") -> Iterator[Stores]:
     with store_urls(backend, folder) as urls, stores_at(folder, *urls) as made:
         yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """One that waits for ever would keep the suite from ending, and say nothing of what it waits for."""
+    yield
+    left = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
+    for one in left:
+        one.join(60)
+    frames = sys._current_frames()
+    waiting = [one for one in left if one.is_alive() and one.ident in frames]
+    assert not waiting, "\n".join("".join(traceback.format_stack(frames[one.ident or 0])) for one in waiting)
 
 
 @pytest.fixture

@@ -241,7 +241,8 @@ class Crashing:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
+            assert not thread.is_alive()
 
     def _serve(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
