@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,21 +232,31 @@ class Crashing:
     def __init__(self, path: Path) -> None:
         self.path, self.crashes = path, 0
         self._threads: list[threading.Thread] = []
+        self._listeners: list[socket.socket] = []
 
     def start(self) -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.path))
         listener.listen()
+        self._listeners.append(listener)
         self._threads.append(threading.Thread(target=self._serve, args=(listener,)))
         self._threads[-1].start()
 
     def join(self) -> None:
+        for listener in self._listeners:
+            # Nobody may have come to the last one.
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive()
 
     def _serve(self, listener: socket.socket) -> None:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            listener.close()
+            return
         with listener, client, client.makefile("rb") as lines:
             for text in lines:
                 request = json.loads(text)
