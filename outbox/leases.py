@@ -220,8 +220,9 @@ class Leases:
 
 
 def _lapsed(lease: statements.Lease, now: int) -> bool:
-    """Run out, or further away than its own length: then it was written before the clock stepped back."""
-    return lease.expires_at <= now or lease.expires_at > now + lease.length_ms
+    """Run out, or further away than its own length: then it was written before the clock stepped back. No relay's is
+    longer than the longest, whatever a row says."""
+    return lease.expires_at <= now or lease.expires_at > now + min(lease.length_ms, _ms(LONGEST_LEASE))
 
 
 def live_relays(connection: Connection, destination: Destination, now: int) -> list[Relay]:

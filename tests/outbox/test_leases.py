@@ -13,6 +13,7 @@ from outbox.leases import LONGEST_LEASE, Leases, fair_share
 from outbox.message import Destination
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
+from tests.system.forging import insert_unchecked
 
 LEASE = timedelta(seconds=10)
 GONE_PID = 2**22 + 1
@@ -160,3 +161,15 @@ def test_a_released_relay_frees_only_what_is_still_its_own(box: Outbox) -> None:
 
     with reading(box.engine) as connection:
         assert [(one.shard, one.owner) for one in statements.leases(connection, Destination.GATEWAY)] == [(0, "b")]
+
+
+@pytest.mark.parametrize(("expires_at", "length_ms"), [(2**61, 2**62), (2**53, 2**53), (2**61, 0), (2**61, -(2**62))])
+def test_no_lease_stands_longer_than_the_longest_that_a_relay_takes_whatever_its_row_says(
+    box: Outbox, expires_at: int, length_ms: int
+) -> None:
+    forged = {"destination": "'gateway'", "owner": "'x'", "expires_at": str(expires_at), "length_ms": str(length_ms)}
+    for shard in range(SHARDS):
+        insert_unchecked(box.engine, "outbox_leases", forged | {"shard": str(shard), "token": f"'t{shard}'"})
+    alone = relay(box, "a")
+    alone.balance()
+    assert sorted(alone.tokens) == list(range(SHARDS))
