@@ -15,7 +15,7 @@ from outbox.sqlite import sqlite_module
 from tests.outbox.conftest import TOPIC
 from tests.outbox.processes import PROCESSES
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 def run_apart(work: Callable[..., None], *args: object) -> None:

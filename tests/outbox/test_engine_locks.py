@@ -22,7 +22,7 @@ def test_two_that_read_and_then_write_both_succeed_and_neither_is_lost(box: Outb
 
     def count_up() -> None:
         for _ in range(20):
-            start.wait(10)
+            start.wait(60)
             with Session(box.engine) as session, session.begin():
                 number = int(session.execute(text("SELECT name FROM things")).scalar_one())
                 session.execute(text("UPDATE things SET name = :name"), {"name": str(number + 1)})

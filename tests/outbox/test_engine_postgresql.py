@@ -39,7 +39,7 @@ def test_two_that_lock_what_they_read_and_then_write_both_succeed_whatever_the_s
 
     def count_up() -> None:
         for _ in range(20):
-            start.wait(10)
+            start.wait(60)
             with writing(engine) as connection:
                 number = int(connection.exec_driver_sql("SELECT name FROM things FOR UPDATE").scalar_one())
                 connection.execute(text("UPDATE things SET name = :name"), {"name": str(number + 1)})
@@ -117,7 +117,7 @@ def test_a_connection_that_the_server_closed_in_the_pool_is_replaced(box: Outbox
 def test_a_relay_that_stands_still_in_mid_transaction_holds_nobody_up_for_ever(
     box: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "FROZEN_SECONDS", 0.2)
+    monkeypatch.setattr(postgresql, "FROZEN_SECONDS", 2.0)
     add_thing(box.engine, "before")
     relay, patient = box.open(relay=True), box.open(busy_timeout=60)
 

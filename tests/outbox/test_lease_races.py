@@ -22,7 +22,7 @@ def test_relays_that_balance_at_the_same_moment_take_no_shard_twice(box: Outbox)
     relays = [Leases(box.open(), LEASE, Destination.GATEWAY, owner=f"relay-{number}") for number in range(4)]
 
     def balance(one: Leases) -> None:
-        start.wait(10)
+        start.wait(60)
         one.balance()
 
     for _ in range(5):

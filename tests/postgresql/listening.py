@@ -37,9 +37,9 @@ def listening(talk: Talk) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            accepting.join(10)
+            accepting.join(60)
             for client in clients:
                 with suppress(OSError):
                     client.shutdown(socket.SHUT_RDWR)
             for thread in threads:
-                thread.join(10)
+                thread.join(60)

@@ -40,8 +40,8 @@ def shards_of(stores: Stores) -> dict[str, list[int]]:
     return held
 
 
-def until_shared_evenly(stores: Stores, relays: Collection[RelayProcess], seconds: float) -> float:
-    """By these relays, all shards, and nobody else; returns how long it took."""
+def until_shared_evenly(stores: Stores, relays: Collection[RelayProcess]) -> None:
+    """By these relays, all shards, and nobody else."""
     names = {owner(one) for one in relays}
     least, most = SHARDS // len(names), -(-SHARDS // len(names))
 
@@ -50,7 +50,7 @@ def until_shared_evenly(stores: Stores, relays: Collection[RelayProcess], second
         counts = [len(shards) for shards in held.values()]
         return held.keys() == names and sum(counts) == SHARDS and min(counts) >= least and max(counts) <= most
 
-    return until(f"{len(names)} relays share {SHARDS} shards evenly", is_even, seconds)
+    until(f"{len(names)} relays share {SHARDS} shards evenly", is_even)
 
 
 def create_in(stores: Stores, shards: Collection[int], number: int = 1) -> list[str]:

@@ -24,7 +24,7 @@ from tests.postgresql.servers import stores_with
 def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_again(
     own_server: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 5.0)
     with stores_with(own_server, tmp_path, "mirror") as stores:
         for _ in range(2):
             stores.create()
@@ -45,7 +45,7 @@ def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_ag
 def test_a_server_that_says_nothing_when_it_is_to_wake_a_relay_is_given_up(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql, "LONGEST_SECONDS", 5.0)
 
     def greet_only(client_socket: socket.socket) -> None:
         client = Peer(client_socket)

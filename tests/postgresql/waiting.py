@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 
 from tests.conftest import Stores, rows
-from tests.system.processes import RelayProcess
+from tests.system.processes import DEADLINE_SECONDS, RelayProcess
 
-DEADLINE_SECONDS = 30.0
 # Never set: between two looks the proxies and daemons of this very process go on.
 _OTHERS_TURN = threading.Event()
 

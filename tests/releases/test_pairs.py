@@ -183,4 +183,4 @@ def serving_old(old: Path, stores: Stores) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)

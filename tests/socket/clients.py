@@ -29,7 +29,7 @@ def gateway(stores: Stores, **env: str) -> "Iterator[subprocess.Popen[bytes]]":
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def start_refused(stores: Stores, listen: str | None = None) -> Ended:
@@ -65,7 +65,7 @@ def become(user: int, folder: Path) -> None:
 
 def connect(stores: Stores) -> socket.socket:
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect(str(path(stores)))
     return client
 

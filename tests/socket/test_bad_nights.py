@@ -66,7 +66,7 @@ def test_a_server_whose_log_has_no_room_goes_on_and_ends_well(stores: Stores) ->
             (refused,) = ask(stores, line())
         assert "locked" in refused["error"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -20,7 +20,7 @@ from tests.socket.waiting import DEADLINE_SECONDS, has_hung_up, until_closed, un
 pytestmark = pytest.mark.only("sqlite", because="one lock on the whole store is what stopping may have to wait for")
 
 ANSWER = [{"id": "1", "result": {"id": "inv-1"}}]
-CLIENTS, REQUESTS = 100, 60
+CLIENTS, REQUESTS = 200, 60
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def test_a_client_that_never_fetches_its_answers_is_dropped_and_one_that_does_so
     ids = [f"{number}" + "x" * 100_000 for number in range(11)]
     sent, received = len(ids), b""
     with (
-        serving(stores, Limits(send_seconds=2.0)),
+        serving(stores, Limits(send_seconds=6.0)),
         connect(stores) as never,
         connect(stores) as slow,
         connect(stores) as honest,
@@ -92,7 +92,7 @@ def test_none_gives_way_that_has_just_asked(stores: Stores) -> None:
 def test_a_line_that_trickles_in_is_dropped_and_lines_of_which_one_is_always_unfinished_are_not(stores: Stores) -> None:
     data = line()
     first, last = data[:-20], data[-20:]
-    with serving(stores, Limits(line_seconds=2.0)), connect(stores) as trickling, connect(stores) as honest:
+    with serving(stores, Limits(line_seconds=6.0)), connect(stores) as trickling, connect(stores) as honest:
         honest.sendall(first)
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not has_hung_up(trickling):
@@ -108,8 +108,8 @@ def test_stopping_while_the_store_is_locked_ends_at_its_limit_and_answers_what_i
     requests = line("1", given=params()) * REQUESTS
     with (
         writing(stores.mirror),
-        # Answering all that waits would take a dozen times half a second.
-        serving(stores, Limits(last_answers_seconds=1.2), busy_seconds=0.5) as server,
+        # Answering all that waits would take two dozen times half a second.
+        serving(stores, Limits(last_answers_seconds=5.0), busy_seconds=0.5) as server,
         ExitStack() as stack,
     ):
         clients = [stack.enter_context(connect(stores)) for _ in range(CLIENTS)]

@@ -10,7 +10,6 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,10 @@ import pytest
 from outbox import Destination, Outcome
 from outbox.clock import now_ms
 from outbox.fence import LeaseLostError
-from outbox.leases import Leases
+from outbox.leases import LONGEST_LEASE, Leases
 from relay.socket_connection import WRITE_BYTES
 from relay.socket_gateway import SocketGateway
-from tests.conftest import Stores, rows
+from tests.conftest import Stores, rows, write
 from tests.postgresql.waiting import until
 from tests.relay.rig import create_many
 from tests.socket.scripted import result, scripted
@@ -96,19 +95,21 @@ def test_p09_a_relay_that_froze_in_mid_exchange_writes_nothing_more_when_it_wake
         overwriting(path) as gateway,
         running_relay(stores, "--gateway", f"unix://{path}", "run", RELAY_LEASE="2", RELAY_BATCH_SIZE="1000") as fenced,
     ):
-        assert gateway.talking.wait(30)
+        assert gateway.talking.wait(60)
         # The gateway takes nothing, so the relay stands before a full pipe, in the middle of its batch.
         until("the pipe is full", gateway.nothing_more_arrives)
         fenced.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, fenced.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        successor = Leases(stores.source, timedelta(seconds=2), Destination.GATEWAY)
+        # As if it had not been seen for long: the successor need not leave it a share.
+        write(stores.source, "UPDATE outbox_relays SET seen_at = 0")
+        successor = Leases(stores.source, LONGEST_LEASE, Destination.GATEWAY)
         until("the leases lapsed", lambda: holds_all(successor))
         before = sum(map(len, gateway.received))
         assert before == 0
         woken = now_ms()
         fenced.process.send_signal(signal.SIGCONT)
         gateway.reads.set()
-        assert gateway.ended.wait(30), "the relay drops the connection"
+        assert gateway.ended.wait(60), "the relay drops the connection"
         until("it woke", lambda: rows(stores.source, f"SELECT 1 FROM outbox_relays WHERE seen_at > {woken}"))
         assert fenced.terminate() == 0
     # What lay in the kernel's buffer when it froze had been sent before.

@@ -166,7 +166,7 @@ def test_sigterm_answers_what_was_read_then_closes_and_removes_the_socket(stores
             until_taken(client)
             process.terminate()
         found = until_closed(client).splitlines()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert found == [b'{"id":"0","result":{"id":"inv-1"}}'] + [b'{"id":"1","error":"Unknown method: zz"}'] * 1000
     assert not path(stores).exists()
 
@@ -180,5 +180,5 @@ def test_sigterm_ends_a_server_with_stalled_clients_and_gives_the_others_their_a
             until_taken(client)
         process.terminate()
         found = [until_closed(client) for client in honest]
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert [answer.count(b"\n") for answer in found] == [len(ids)] * 5

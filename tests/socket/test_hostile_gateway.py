@@ -30,7 +30,7 @@ def at(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(at: Path) -> Iterator[SocketGateway]:
-    gateway = SocketGateway(at, TOPIC, answer_seconds=5.0)
+    gateway = SocketGateway(at, TOPIC, answer_seconds=60.0)
     yield gateway
     gateway.close()
 
@@ -71,7 +71,7 @@ def test_what_a_gateway_says_of_its_trouble_is_shortened_and_harmless(at: Path, 
 def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_only(
     at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 0.5)
+    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 3.0)
     pace = threading.Event()
 
     def slowly(client: socket.socket) -> None:
@@ -118,7 +118,7 @@ def test_a_stranger_on_the_path_is_told_nothing(tmp_path: Path) -> None:
     stranger = FORKSERVER.Process(target=_listen_as_nobody, args=(folder, listening, heard))
     stranger.start()
     assert listening.wait(30)
-    client = SocketGateway(folder / "g.sock", TOPIC, answer_seconds=5.0)
+    client = SocketGateway(folder / "g.sock", TOPIC, answer_seconds=60.0)
     (verdict,) = client.deliver([message()], allowed)
     client.close()
     assert heard.get(timeout=30) == b""

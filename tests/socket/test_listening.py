@@ -122,7 +122,7 @@ def test_a_second_server_is_refused_and_the_first_keeps_serving(stores: Stores) 
 def test_a_file_that_a_killed_server_left_is_taken_over(stores: Stores) -> None:
     with gateway(stores) as process:
         process.kill()
-        process.wait(20)
+        process.wait(60)
         assert path(stores).is_socket()
     with gateway(stores):
         assert ask(stores, line()) == ANSWER
@@ -165,7 +165,7 @@ def test_another_servers_socket_in_its_place_is_neither_stolen_nor_removed(store
         old.sendall(line())
         assert answers(old, 1) == ANSWER
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert identity(path(stores)) == theirs
         with connect(stores):
             other.accept()[0].close()

@@ -58,7 +58,7 @@ WAYS = [and_close, and_say_nothing, and_half_close, and_say_half, and_ask, and_a
 def connect_and_connect(at: Path, then: Callable[[socket.socket], None], raging: Event) -> None:
     """As fast as it can, for longer than any test; it keeps the newest of them open."""
     held: list[socket.socket] = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         client = connected(at)
         # The server may have closed it before.
@@ -83,7 +83,7 @@ def storm(shared: Served, then: Callable[[socket.socket], None]) -> Iterator[Non
     attacker = FORKSERVER.Process(target=connect_and_connect, args=(path(shared.stores), then, raging))
     attacker.start()
     try:
-        assert raging.wait(30)
+        assert raging.wait(60)
         yield
         assert attacker.is_alive()
     finally:
@@ -93,7 +93,7 @@ def storm(shared: Served, then: Callable[[socket.socket], None]) -> Iterator[Non
 
 def ask_anew(shared: Served) -> bytes:
     with connected(path(shared.stores)) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         return until_closed_or_line(client) if send_all_that_is_taken(client, SMALL) else b""
 
 

@@ -86,7 +86,7 @@ def test_of_two_commands_started_at_once_on_a_dead_socket_one_serves_and_one_is_
         until_logged(winner, "listening")
         answer = ask(stores, line())
         winner.terminate()
-        winner.communicate(timeout=20)
+        winner.communicate(timeout=60)
     assert answer == ANSWER
     assert (started[loser].returncode, winner.returncode) == (4, 0)
 

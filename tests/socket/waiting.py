@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from outbox import open_engine, writing
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 def until_taken(client: socket.socket) -> None:

@@ -96,7 +96,7 @@ def assert_the_daemon_goes_on_alone(stores: Stores) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", DAEMON, stores.source_url],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
         cwd=stores.folder,
     )

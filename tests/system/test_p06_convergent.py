@@ -46,7 +46,7 @@ def change_at_random(url: str, seed: int) -> None:
 
 def test_p06_several_relays_and_daemons_at_once_end_in_agreement_and_settle_each_message_once(stores: Stores) -> None:
     daemons = [FORKSERVER.Process(target=change_at_random, args=(stores.source_url, seed)) for seed in range(DAEMONS)]
-    relays = [start_relay(stores, RELAY_BATCH_SIZE="7", RELAY_LEASE="1") for _ in range(RELAYS)]
+    relays = [start_relay(stores, RELAY_BATCH_SIZE="7", RELAY_LEASE="6") for _ in range(RELAYS)]
     for worker in relays:
         worker.wait_for("started")
     deadline = time.monotonic() + DEADLINE_SECONDS

@@ -36,10 +36,10 @@ def test_what_was_settled_long_ago_is_deleted_by_the_running_relay(stores: Store
 
 
 def test_a_relay_that_does_nothing_keeps_its_leases_by_renewing_them(stores: Stores) -> None:
-    with running_relay(stores, RELAY_LEASE="1", RELAY_POLL_INTERVAL="3600", RELAY_DRIFT_CHECK_INTERVAL="2") as first:
-        # Two seconds and more without a message: twice as long as a lease.
+    with running_relay(stores, RELAY_LEASE="5", RELAY_POLL_INTERVAL="3600", RELAY_DRIFT_CHECK_INTERVAL="8") as first:
+        # Eight seconds and more without a message: longer than a lease.
         first.wait_for("drift_checked")
-        with running_relay(stores, RELAY_LEASE="1") as second:
+        with running_relay(stores, RELAY_LEASE="5") as second:
             assert second.terminate() == 0
         assert second.events("took_over_lapsed_shards") == []
         assert first.terminate() == 0
