@@ -15,6 +15,14 @@ def encoding_of(connection: Connection) -> str:
     return str(connection.exec_driver_sql(asked).scalar_one())
 
 
+def storable(connection: Connection, text: str) -> str:
+    """Of what this program says itself what the database can keep: where that is not every text, ASCII with escapes."""
+    if connection.dialect.name == "sqlite":
+        return text
+    encoding = connection.connection.driver_connection.info.parameter_status("server_encoding")  # type: ignore[union-attr]
+    return text if _is_utf8(encoding or "UTF8") else text.encode("ascii", "backslashreplace").decode()
+
+
 def storage_warning(connection: Connection) -> str | None:
     """What is wrong with a database that holds a store already, and the cure; None if it can keep every text."""
     encoding = encoding_of(connection)

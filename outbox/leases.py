@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine
 
 from outbox import statements
+from outbox.encoding import storable
 from outbox.engine import once_more_if_cut_off, reading, writing
 from outbox.fence import LeaseLostError, Proof
 from outbox.message import SHARDS, Destination
@@ -215,7 +216,10 @@ class Leases:
             down_since=None,
             last_delivered_at=None,
         )
-        statements.put_relay(connection, self.destination, asdict(relay) | noted)
+        shown = asdict(relay) | noted
+        # A name or an error that the table cannot keep must not cost the leases.
+        kept = {name: storable(connection, value) if isinstance(value, str) else value for name, value in shown.items()}
+        statements.put_relay(connection, self.destination, kept)
         statements.delete_relays_unseen_since(connection, self.destination, now - _ms(FORGET_RELAYS_AFTER))
 
 

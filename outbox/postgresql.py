@@ -1,6 +1,7 @@
 """PostgreSQL set up as the promises need: our own BEGIN, in one round trip, and nothing kept in the session."""
 
 import time
+from contextlib import closing
 from types import MethodType
 from typing import Any
 
@@ -55,6 +56,27 @@ def set_up(engine: Engine) -> None:
         dbapi_connection.autocommit = True
         # Behind a pooler a session may listen for another client; the driver would keep for ever what it hears.
         dbapi_connection.add_notify_handler(_pass_over)
+        read_what_is_no_text(dbapi_connection)
+
+
+def read_what_is_no_text(connection: DBAPIConnection) -> None:
+    """A database in SQL_ASCII keeps any bytes: those that are no UTF-8 come as lone surrogates, as from SQLite."""
+    # Imported here: the driver is an extra.
+    from psycopg.adapt import Buffer, Loader
+
+    driver = getattr(connection, "driver_connection", connection)
+    if driver.info.parameter_status("server_encoding") != "SQL_ASCII":
+        return
+    # Otherwise the server refuses to send them, and whatever is read beside them.
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("SET client_encoding TO 'SQL_ASCII'")
+
+    class Lossless(Loader):
+        def load(self, data: Buffer) -> str:
+            return str(data, "utf-8", "surrogateescape")
+
+    for name in ("text", "varchar", "bpchar", "name"):
+        driver.adapters.register_loader(name, Lossless)
 
 
 def watch(engine: Engine) -> None:

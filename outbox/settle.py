@@ -1,13 +1,15 @@
 """Settling: the one place where verdicts become states, in one transaction, under the fence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
 from outbox import statements
+from outbox.encoding import storable
 from outbox.message import LARGEST_COUNT, LARGEST_INTEGER, Destination, Message, State
 from outbox.redact import redact_reason
 from outbox.verdict import Outcome, RetryPolicy, Verdict
@@ -59,7 +61,7 @@ def settle(
     result = []
     for one in judged:
         fenced = one if _stands(standing, tokens, one.message) else Judged(one.message, _LEASE_LOST)
-        state = _write(writes, fenced, policy, now)
+        state = _write(writes, fenced, policy, now, partial(_kept, connection))
         if fenced.counted and state is State.RETRYING:
             # A message that is refused stops no relay: those that stopped before are no longer in a row.
             statements.set_attempts(connection, destination, one.message.seq, one.message.attempts, crashes=0)
@@ -85,7 +87,7 @@ def _stands(standing: Mapping[int, str], tokens: Mapping[int, str], message: Mes
     return message.shard in tokens and standing.get(message.shard) == tokens[message.shard]
 
 
-def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> State | None:
+def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int, kept: Callable[[str], str]) -> State | None:
     message, verdict = judged.message, judged.verdict
     which = (message.seq, message.version, message.enqueued_at)
     attempts = min(message.attempts + (0 if judged.counted else 1), LARGEST_COUNT)
@@ -101,19 +103,23 @@ def _write(writes: _Writes, judged: Judged, policy: RetryPolicy, now: int) -> St
             )
             return State.DELIVERED
         case Outcome.REFUSED_FOR_NOW if refused_for_ms >= policy.give_up_after / timedelta(milliseconds=1):
-            reason = redact_reason(f"given up after {policy.give_up_after} of refusals: {verdict.reason or ''}")
+            reason = kept(f"given up after {policy.give_up_after} of refusals: {verdict.reason or ''}")
             writes.dead.append((*which, attempts, reason, refused_for_ms, now))
             return State.DEAD
         case Outcome.REFUSED_FOR_NOW:
             wait = min(judged.wait, policy.longest_wait)
             due = now + int(wait / timedelta(milliseconds=1))
-            writes.retrying.append((*which, attempts, redact_reason(verdict.reason or ""), refused_for_ms, now, due))
+            writes.retrying.append((*which, attempts, kept(verdict.reason or ""), refused_for_ms, now, due))
             return State.RETRYING
         case Outcome.REFUSED_FOR_GOOD:
-            writes.dead.append((*which, attempts, redact_reason(verdict.reason or ""), refused_for_ms, now))
+            writes.dead.append((*which, attempts, kept(verdict.reason or ""), refused_for_ms, now))
             return State.DEAD
         case Outcome.UNREACHABLE | Outcome.TOPIC_CLOSED | Outcome.LEASE_LOST:
             return None
+
+
+def _kept(connection: Connection, reason: str) -> str:
+    return storable(connection, redact_reason(reason))
 
 
 def _since_last_refusal(message: Message, policy: RetryPolicy, now: int) -> int:

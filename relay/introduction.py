@@ -10,6 +10,7 @@ from outbox.clock import now_ms
 from outbox.statements import DrainedInto
 from relay.errors import OtherGatewayError
 from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
+from relay.open import shown
 
 CURE = "if it shall be this one from now on: `relay run --new-gateway`, then `relay replay --all`"
 
@@ -22,7 +23,7 @@ class Introduction:
     gateway: Gateway
     destination: Destination
     url: str
-    """Fit to be shown: a gateway without an identity is known by it."""
+    """`known_as`: a gateway without an identity is known by it."""
     new_gateway: bool = False
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False
@@ -117,6 +118,11 @@ class Introduction:
             batches_seen=max(facts.batches, by_now.batches_seen),
             restored_seen_at=by_now.restored_seen_at or seen_now,
         )
+
+
+def known_as(url: str) -> str:
+    """A URL fit to be shown, in characters that every database can keep, and so find again."""
+    return shown(url).encode("ascii", "backslashreplace").decode()
 
 
 def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:

@@ -23,7 +23,7 @@ from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
-from relay.introduction import Introduction
+from relay.introduction import Introduction, known_as
 from relay.open import answers_within, shown
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
@@ -95,7 +95,7 @@ class Worker:
 
     def _introduction(self, gateway: Gateway) -> Introduction:
         """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again."""
-        url = shown(self.settings.gateway)
+        url = known_as(self.settings.gateway)
         introduction = Introduction(self.outbox, gateway, Destination.GATEWAY, url, self.new_gateway)
         with suppress(GatewayUnreachableError, DBAPIError, DatabaseMissingError):
             introduction.make()

@@ -6,8 +6,8 @@ from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
 from relay.errors import UnrepairedError, UsageError
 from relay.instants import parse_instant
-from relay.introduction import count_from_here, refuse_elsewhere
-from relay.open import open_gateway, open_source, shown
+from relay.introduction import count_from_here, known_as, refuse_elsewhere
+from relay.open import open_gateway, open_source
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.topics import Selection
 
@@ -59,7 +59,7 @@ def replay(
         return
     gateway = None if no_wait else open_gateway(run.settings)
     if gateway is not None:
-        refuse_elsewhere(source, gateway, Destination.GATEWAY, shown(run.settings.gateway))
+        refuse_elsewhere(source, gateway, Destination.GATEWAY, known_as(run.settings.gateway))
     with run.printer.bar("enqueued") as bar:
         done = enqueue_selected(
             source,

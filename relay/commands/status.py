@@ -6,7 +6,8 @@ import click
 
 from outbox.leases import Relay
 from relay.commands.context import Run, pass_run, prints
-from relay.open import open_gateway, open_source, shown, storage_warnings
+from relay.introduction import known_as
+from relay.open import open_gateway, open_source, storage_warnings
 from relay.status import read_status, relay_line
 
 MOST_RELAYS_SHOWN = 20
@@ -18,7 +19,7 @@ MOST_RELAYS_SHOWN = 20
 def status(run: Run) -> None:
     """Say what waits, since when, who drains it, and whether the gateway answers (exit code 4 if not)."""
     gateway = open_gateway(run.settings)
-    source, url = open_source(run.settings), shown(run.settings.gateway)
+    source, url = open_source(run.settings), known_as(run.settings.gateway)
     found = read_status(source, gateway, url, storage_warnings(run.settings))
     fields = found.as_dict()
     if not run.printer.as_json:
