@@ -18,7 +18,7 @@ def parse_instant(text: str, now: int) -> int:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no time; {_EXAMPLES}") from None
+        raise UsageError(f"{text!r} is not a time; {_EXAMPLES}") from None
     if instant.tzinfo is None:
         raise UsageError(f"{text!r} has no offset, so it could mean any of many instants; {_EXAMPLES}")
     return int(instant.timestamp() * 1000)

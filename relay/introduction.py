@@ -12,7 +12,7 @@ from relay.errors import OtherGatewayError
 from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
 from relay.open import shown
 
-CURE = "if it shall be this one from now on: `relay run --new-gateway`, then `relay replay --all`"
+CURE = "to make it this outbox's gateway from now on: `relay run --new-gateway`, then `relay replay --all`"
 
 
 @dataclass(slots=True)
