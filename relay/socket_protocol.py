@@ -126,10 +126,14 @@ def request_line(message: Message, request_id: str, reads: int) -> bytes | Verdi
     return line
 
 
+# As JSON.stringify writes one: an event has no id before its name, nor behind what was cut off.
+EVENT = b'{"event":'
+
+
 def read_answer(line: bytes, is_cut: bool) -> Answer | None:
     """What ``line`` answers; None for an event, which answers nothing. Raises `ConfusedAnswerError`."""
     if is_cut:
-        return _read_cut_answer(line)
+        return None if line.startswith(EVENT) else _read_cut_answer(line)
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -72,7 +72,7 @@ def replay(
     if gateway is not None and done.enqueued:
         with run.printer.bar("delivered", done.enqueued) as bar:
             see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
-            if everything and not done.unrepaired:
+            if everything and limit is None and not done.unrepaired:
                 count_from_here(source, gateway, Destination.GATEWAY)
     _report_replay(run, done, waited=not no_wait)
 

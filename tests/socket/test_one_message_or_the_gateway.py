@@ -185,8 +185,9 @@ def test_a_gateway_of_ours_that_cannot_write_is_down_and_says_why(at: Path, clie
     assert server.requests == []
 
 
-def test_an_event_that_the_gateway_pushes_is_passed_over(at: Path, client: SocketGateway) -> None:
-    event = line({"event": "invite_redeemed", "data": {"id": "inv-1"}})
+@pytest.mark.parametrize("size", [1, 2**17, 2**23])
+def test_an_event_that_the_gateway_pushes_is_passed_over(at: Path, client: SocketGateway, size: int) -> None:
+    event = json.dumps({"event": "invite_redeemed", "data": {"id": "x" * size}}, separators=(",", ":")).encode() + b"\n"
     with scripted(at, lambda request: event + result(request) + event) as server:
         server.probe_answer = lambda request: (
             event + line({"id": request["id"], "error": "Unknown method: relay_probe"})

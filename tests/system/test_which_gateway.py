@@ -234,6 +234,9 @@ def test_a_restored_gateway_is_said_to_be_however_many_batches_it_applies_afterw
             said = relay(stores, "status")
             assert (said.code, "restored from an old copy" in said.err) == (1, True)
             assert relay(stores, "verify").code == 1
+            # A part of it brings back a part.
+            assert relay(stores, "replay", "--all", "--limit", "1").code == 0
+            assert "restored from an old copy" in relay(stores, "status").err
             assert relay(stores, "replay", "--all").code == 0
             after.wait_until_delivered(stores.create().invite.id)
             assert after.terminate() == 0
