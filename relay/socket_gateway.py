@@ -61,16 +61,16 @@ class _Flight:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     odd: dict[int, Odd] = field(default_factory=dict)
     """What is neither a result nor a refusal that is known here, by ``seq``."""
+    closing: set[int] = field(default_factory=set)
+    """Messages whose answer would close their topic, by ``seq``."""
+    answered_well: bool = False
+    """One of them, at least, was taken, or refused as known here."""
     cut_off: bool = False
     """The gateway takes no more; what it has answered can still be read."""
 
     @property
     def has_room(self) -> bool:
         return len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < OUTGOING_BYTES
-
-    @property
-    def answered_well(self) -> bool:
-        return any(one.outcome is not Outcome.TOPIC_CLOSED for one in self.verdicts.values())
 
 
 class SocketGateway:
@@ -148,6 +148,7 @@ class SocketGateway:
             self.close()
             raise
         self._judge_odd(flight, until)
+        self._judge_closing(flight, until)
         self._doubts.note_delivered(sum(one.outcome is Outcome.DELIVERED for one in flight.verdicts.values()))
         return flight.verdicts | {
             one.seq: rest for one in messages if rest is not None and one.seq not in flight.verdicts
@@ -173,6 +174,7 @@ class SocketGateway:
                 # By a gateway whose probe does not try its store, which may be locked for everybody.
                 return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {odd.text}")
             return self._after_no_answer(message, odd.text, until)
+        self._judge_closing(flight, until)
         self._doubts.end(message)
         return flight.verdicts[message.seq]
 
@@ -201,6 +203,14 @@ class SocketGateway:
             is_outage = odd.is_of_the_store or not answered_well
             outcome = Outcome.UNREACHABLE if is_outage else Outcome.REFUSED_FOR_NOW
             flight.verdicts[seq] = Verdict(outcome, f"the gateway answered: {odd.text}")
+
+    def _judge_closing(self, flight: _Flight, until: float) -> None:
+        """An answer that would close the topic is about its message alone where the gateway answered another one well,
+        or a probe of the method."""
+        if flight.closing and (flight.answered_well or self._method_answers(until)):
+            for seq in flight.closing:
+                reason = f"the gateway answers others, and of this message alone: {flight.verdicts[seq].reason}"
+                flight.verdicts[seq] = Verdict(Outcome.REFUSED_FOR_NOW, reason)
 
     def _method_answers(self, until: float) -> bool:
         try:
@@ -264,11 +274,15 @@ class SocketGateway:
             if message is None:
                 raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.error or 'a wrong id'}")
             found = True
-            verdict = verdict_of(answer, message, self._facts.reads)
+            verdict = verdict_of(answer, message)
             if isinstance(verdict, Odd):
                 flight.odd[message.seq] = verdict
             else:
                 flight.verdicts[message.seq] = verdict
+                if verdict.outcome is Outcome.TOPIC_CLOSED:
+                    flight.closing.add(message.seq)
+                else:
+                    flight.answered_well = True
         return found
 
     def _connected(self, until: float) -> Connection:

@@ -147,7 +147,7 @@ def read_answer(line: bytes, is_cut: bool) -> Answer | None:
     return Answer(str(found.get("id")), found.get("result"), error if isinstance(error, str) else None)
 
 
-def verdict_of(answer: Answer, message: Message, reads: int) -> Verdict | Odd:
+def verdict_of(answer: Answer, message: Message) -> Verdict | Odd:
     """The verdict that ``answer`` to ``message`` means, as far as it is known here."""
     match answer.result, answer.error:
         case {"id": invite_id}, None if invite_id == message.key:
@@ -157,7 +157,8 @@ def verdict_of(answer: Answer, message: Message, reads: int) -> Verdict | Odd:
         case _, str() as error if error.startswith(UNKNOWN_METHOD):
             return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
         case _, str() as error if error.startswith(NEWER_PAYLOAD):
-            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=reads)
+            # None newer than it said that it reads was sent.
+            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
         case _, str() as error if FOREIGN_KEY in error:
             return Verdict(Outcome.REFUSED_FOR_NOW, error)
         case _, str() as error if any(words in error for words in OF_A_ROW):

@@ -204,6 +204,39 @@ def test_an_unknown_method_closes_its_topic_and_is_no_outage(at: Path, client: S
     assert {(one.outcome, one.reads) for one in verdicts} == {(Outcome.TOPIC_CLOSED, 0)}
 
 
+ODD_ONES = ["Unknown method: mirror", "Newer payload: who knows"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("text", ODD_ONES)
+def test_an_answer_that_would_close_the_topic_is_about_its_message_where_the_method_is_known(
+    at: Path, client: SocketGateway, text: str, alone: bool
+) -> None:
+    """By the answers to others, or to a probe of the method where there are none."""
+
+    def answer(request: dict[str, Any]) -> bytes | None:
+        if request["params"].get("id") == BAD:
+            return error(text)(request)
+        return result(request) if "tokenHash" in request["params"] else error("Invalid params: []")(request)
+
+    sent = [one for one in many() if one.key == BAD or not alone]
+    with scripted(at, answer):
+        verdicts = dict(zip((one.key for one in sent), client.deliver(sent, allowed), strict=True))
+        client.close()
+    odd = verdicts.pop(BAD)
+    assert (odd.outcome, text in (odd.reason or "")) == (Outcome.REFUSED_FOR_NOW, True)
+    assert {one.outcome for one in verdicts.values()} == (set() if alone else {Outcome.DELIVERED})
+
+
+def test_what_was_never_sent_shows_nothing_of_the_gateway(at: Path, client: SocketGateway) -> None:
+    unsent = message(99, "inv-99", payload="{")
+    with scripted(at, error("Unknown method: mirror_invite_create")):
+        last, *verdicts = client.deliver([unsent, *many()], allowed)
+        client.close()
+    assert last.outcome is Outcome.REFUSED_FOR_GOOD
+    assert {one.outcome for one in verdicts} == {Outcome.TOPIC_CLOSED}
+
+
 @pytest.mark.parametrize(("told", "sent"), [(None, 0), (1, 0), (2, 1), (3, 1), ("2", 0), (True, 0)])
 def test_a_newer_payload_is_judged_before_it_is_sent_by_what_the_gateway_says_it_reads(
     at: Path, client: SocketGateway, told: object, sent: int
