@@ -12,9 +12,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from outbox import postgresql, sqlite
+from outbox.errors import OutboxError
 from outbox.files import place_of
 from outbox.forks import protect
 from outbox.opened import opened_by
+from outbox.store_name import note_store
 
 BUSY_TIMEOUT_SECONDS = 5.0
 LONGEST_LOOK_SECONDS = 0.11
@@ -118,8 +120,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     SQLite: holds the write lock from its start. PostgreSQL: whoever reads in order to write locks what it reads.
     """
-    with engine.begin() as connection:
-        yield connection
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (DBAPIError, OutboxError) as error:
+        note_store(error, engine)
+        raise
 
 
 def once_more_if_cut_off(work: Callable[[], T]) -> T:
@@ -138,8 +144,12 @@ def once_more_if_cut_off(work: Callable[[], T]) -> T:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One consistent snapshot without a lock. Keep it short: an open one stops checkpoints, or vacuuming."""
-    with read_only(engine).begin() as connection:
-        yield connection
+    try:
+        with read_only(engine).begin() as connection:
+            yield connection
+    except (DBAPIError, OutboxError) as error:
+        note_store(error, engine)
+        raise
 
 
 def read_only(engine: Engine) -> Engine:

@@ -14,16 +14,21 @@ from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, o
 from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
 from outbox.redact import reason_of
+from outbox.store_name import name_store, store_of
 from relay.errors import OtherGatewayError
 from relay.gateway import GatewayFacts, GatewayUnreachableError
 from relay.topics import Apply
+
+THE_STORE = "the gateway's database"
 
 
 class EmbeddedGateway:
     """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
-    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float) -> None:
+    def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, *, name: str = "") -> None:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
+        if name:
+            name_store(self._engine, name)
         self._appliers = appliers
         self._admitted: tuple[str, str] | None = None
         self._batches = self._counted = 0
@@ -101,9 +106,10 @@ def _is_of_the_database(error: DBAPIError) -> bool:
 
 def _reason(error: Exception) -> str:
     reason = reason_of(error)
+    store = store_of(error)
     if "store_identity" in reason or "store_batches" in reason:
-        return f"the gateway's database is of an older release of this program; run `relay init` ({reason})"
-    return reason
+        return f"{store or THE_STORE} is of an older release of this program; run `relay init` ({reason})"
+    return reason if store is None else f"{store}: {reason}"
 
 
 def _verdict(result: object) -> Verdict:

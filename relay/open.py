@@ -16,6 +16,7 @@ from outbox.encoding import storage_warning
 from outbox.migrate import schema_problem
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
+from outbox.store_name import name_store, store_of
 from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
@@ -35,7 +36,8 @@ def open_gateway(settings: Settings) -> Gateway:
     if settings.gateway.startswith(UNIX):
         return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
-    return EmbeddedGateway(settings.gateway, APPLIERS, settings.gateway_timeout / timedelta(seconds=1))
+    patience = settings.gateway_timeout / timedelta(seconds=1)
+    return EmbeddedGateway(settings.gateway, APPLIERS, patience, name=gateways(settings.gateway))
 
 
 def answers_within(settings: Settings) -> float:
@@ -49,10 +51,10 @@ def answers_within(settings: Settings) -> float:
 def open_source(settings: Settings) -> Engine:
     """The daemon's database, which must exist and hold the outbox; `UnreachableError` says what to do if not."""
     engine = open_existing(settings.assistant_db, "--assistant-db")
-    with reaching("the assistant's database"), reading(engine) as connection:
+    with reaching(assistants(settings.assistant_db)), reading(engine) as connection:
         problem = schema_problem(connection)
         if problem is not None:
-            raise UnreachableError(f"{shown(settings.assistant_db)} {problem}")
+            raise UnreachableError(f"{assistants(settings.assistant_db)} {problem}")
     return engine
 
 
@@ -67,7 +69,17 @@ def open_mirror(settings: Settings) -> Engine:
 
 def open_existing(url: str, option: str) -> Engine:
     check_url(url, option)
-    return open_engine(url, create=False, relay=True)
+    name = assistants(url) if option == "--assistant-db" else gateways(url)
+    return name_store(open_engine(url, create=False, relay=True), name)
+
+
+def assistants(url: str) -> str:
+    """The assistant's database as errors name it."""
+    return f"the assistant's database {shown(url)}"
+
+
+def gateways(url: str) -> str:
+    return f"the gateway's database {shown(url)}"
 
 
 def socket_path(url: str, option: str) -> Path:
@@ -117,15 +129,15 @@ def shown(url: str) -> str:
 
 @contextmanager
 def reaching(what: str) -> Iterator[None]:
-    """Turns a database's trouble into `UnreachableError`."""
+    """Turns a database's trouble into `UnreachableError`, which names the store: ``what``, unless the error knows."""
     try:
         yield
     except DatabaseMissingError as error:
-        raise UnreachableError(f"{what} cannot be reached: {error}") from error
+        raise UnreachableError(f"{store_of(error) or what} cannot be reached: {error}") from error
     except DBAPIError as error:
-        raise UnreachableError(f"{what} cannot be read: {reason_of(error)}") from error
+        raise UnreachableError(f"{store_of(error) or what} cannot be read: {reason_of(error)}") from error
     except InvalidMessageError as error:
-        raise UnreachableError(f"{what} has a row that no message can hold: {error}") from error
+        raise UnreachableError(f"{store_of(error) or what} has a row that no message can hold: {error}") from error
 
 
 def storage_warnings(settings: Settings) -> list[str]:
@@ -148,13 +160,13 @@ def init_stores(settings: Settings) -> list[str]:
     """
     warnings: list[str] = []
     check_url(settings.assistant_db, "--assistant-db")
-    stores = [("the assistant's database", settings.assistant_db, upgrade_source)]
+    stores = [(assistants(settings.assistant_db), settings.assistant_db, upgrade_source)]
     if settings.gateway.startswith(UNIX):
         # Its server keeps its own store up to date.
         socket_path(settings.gateway, "--gateway")
     else:
         check_url(settings.gateway, "--gateway")
-        stores.append(("the gateway's database", settings.gateway, upgrade_mirror))
+        stores.append((gateways(settings.gateway), settings.gateway, upgrade_mirror))
     for name, url, upgrade in stores:
         # Another process may be at it, and copy a large table.
         engine = open_engine(url, busy_timeout=UPGRADE_PATIENCE_SECONDS)

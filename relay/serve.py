@@ -10,7 +10,7 @@ from gateway_store.server import Server
 from outbox import SchemaRefusedError, open_engine
 from relay import sigterm
 from relay.errors import UnreachableError
-from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, reaching, socket_path
+from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, gateways, reaching, socket_path
 from relay.topics import upgrade_mirror
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
@@ -44,7 +44,7 @@ def serve_gateway(listen: str, db: str) -> None:
         log.info("listening", socket=str(path))
         server.serve()
         log.info("stopped", socket=str(path))
-    except (ListenError, SchemaRefusedError) as error:
+    except ListenError as error:
         raise UnreachableError(str(error)) from error
     finally:
         engine.dispose()
@@ -53,7 +53,9 @@ def serve_gateway(listen: str, db: str) -> None:
 def _upgrade(db: str) -> None:
     engine = open_engine(db, busy_timeout=UPGRADE_PATIENCE_SECONDS)
     try:
-        with reaching("the gateway's database"):
+        with reaching(gateways(db)):
             upgrade_mirror(engine)
+    except SchemaRefusedError as error:
+        raise UnreachableError(f"{gateways(db)} cannot be upgraded: {error}") from error
     finally:
         engine.dispose()

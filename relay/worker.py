@@ -24,7 +24,7 @@ from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction, known_as
-from relay.open import answers_within, shown
+from relay.open import answers_within, assistants, shown
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
@@ -121,10 +121,13 @@ class Worker:
                 trouble.close()
             except (DBAPIError, DatabaseMissingError) as error:
                 reason = reason_of(error)
+                url = self.settings.assistant_db
                 if until_empty:
-                    raise UnreachableError(f"the assistant's database cannot be used: {reason}") from error
+                    raise UnreachableError(f"{assistants(url)} cannot be used: {reason}") from error
                 wait = trouble.failed().total_seconds()
-                log.warning("outbox_unreachable", reason=reason, next_try_in_seconds=round(wait, 1))
+                log.warning(
+                    "outbox_unreachable", database=shown(url), reason=reason, next_try_in_seconds=round(wait, 1)
+                )
             if until_empty and breaker.is_open:
                 raise UnreachableError(
                     f"the gateway cannot be reached: {breaker.reason}; nothing was lost, run it again"

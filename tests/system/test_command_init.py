@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import inspect
 
 from outbox import open_engine
+from relay.open import shown
 from tests.conftest import Stores, write
 from tests.databases import alter, database_url, server_database_in
 from tests.system.processes import relay, relay_at
@@ -40,7 +41,7 @@ def test_init_refuses_a_database_of_unknown_shape_and_leaves_it_as_it_was(stores
         assert inspect(engine).get_table_names() == ["ingress_invites"]
         engine.dispose()
     assert ended.code == 4
-    assert "the gateway's database cannot be upgraded" in ended.only_line
+    assert f"the gateway's database {shown(url)} cannot be upgraded" in ended.only_line
     assert "Nothing was changed" in ended.only_line
 
 
@@ -50,7 +51,7 @@ def test_init_refuses_a_file_that_is_no_database_and_leaves_it_as_it_was(stores:
     path.write_bytes(contents)
     ended = relay(stores, "--gateway", f"sqlite:///{path}", "init")
     assert ended.code == 4
-    assert "the gateway's database" in ended.only_line
+    assert f"the gateway's database sqlite:///{path} cannot be read" in ended.only_line
     assert path.read_bytes() == contents
 
 
@@ -67,7 +68,7 @@ def test_init_of_a_role_that_may_not_make_tables_is_4(stores: Stores, backend: s
         alter(url, "SET role = 'pg_monitor'")
         ended = relay(stores, "--gateway", url, "init")
     assert ended.code == 4
-    assert ended.only_line.startswith("relay: the gateway's database cannot be read: permission denied")
+    assert ended.only_line.startswith(f"relay: the gateway's database {shown(url)} cannot be read: permission denied")
 
 
 @pytest.mark.only("postgresql", because="a server's databases have encodings of their own")

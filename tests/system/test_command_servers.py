@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from outbox.postgresql import DRIVER
+from relay.open import shown
 from tests.conftest import Stores
 from tests.databases import MIRROR, database_url
 from tests.system.processes import Ended, relay, relay_at
@@ -42,7 +43,7 @@ def test_a_daemons_server_that_is_down_is_4_and_one_line(stores: Stores, command
     url, _ = with_password(f"{DRIVER}://someone@127.0.0.1:{unused_port()}/name")
     ended = relay(stores, "--assistant-db", url, *command)
     assert ended.code == 4
-    assert ended.only_line.startswith("relay: the assistant's database cannot be read: ")
+    assert ended.only_line.startswith(f"relay: the assistant's database {shown(url)} cannot be read: ")
     assert "Connection refused" in ended.only_line
     assert_never_shown([ended])
 
@@ -85,9 +86,10 @@ def answering(words: bytes) -> Iterator[str]:
 @pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["another protocol", "silence"])
 def test_a_server_that_is_no_postgresql_is_4_and_not_waited_for(tmp_path: Path, words: bytes) -> None:
     with answering(words) as address:
-        ended = relay_at(tmp_path, "--assistant-db", f"{DRIVER}://someone@{address}/name", "dead", "list")
+        url = f"{DRIVER}://someone@{address}/name"
+        ended = relay_at(tmp_path, "--assistant-db", url, "dead", "list")
     assert ended.code == 4
-    assert ended.only_line.startswith("relay: the assistant's database cannot be read: ")
+    assert ended.only_line.startswith(f"relay: the assistant's database {shown(url)} cannot be read: ")
 
 
 def test_a_password_is_used_and_never_shown(stores: Stores) -> None:

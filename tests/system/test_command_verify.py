@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from relay.open import shown
 from relay.topics import INVITES
 from tests.conftest import Stores, write
 from tests.relay.outages import Trouble, missing, not_a_database, not_initialised, without_rights
@@ -80,7 +81,7 @@ def assert_verify_is_4(stores: Stores, trouble: Trouble) -> None:
         for flag in ((), ("--json",)):
             ended = relay(stores, "verify", *flag)
             assert ended.code == 4
-            assert ended.only_line.startswith("relay: a store cannot be re")
+            assert ended.only_line.startswith(f"relay: the gateway's database {shown(stores.mirror_url)} cannot be re")
             assert ended.out == ""
 
 
