@@ -39,6 +39,7 @@ class Printer:
         """One object: a two-column table, or a JSON object."""
         if self.as_json:
             _write(_as_json(values) + "\n")
+            sys.stdout.flush()
             return
         table = Table(title=title, title_justify="left", show_header=False)
         table.add_column()
@@ -65,6 +66,7 @@ class Printer:
             _write("]" + (", " if last else "") + rest + "\n")
         elif last:
             self.record(last, "Summary")
+        sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A word on what happens now; nothing for machines."""

@@ -31,3 +31,13 @@ class UnreachableError(RelayError):
 
 class OtherGatewayError(UnreachableError):
     """The gateway is not the one that the outbox drains into; the message names both, and the cure."""
+
+
+class OutputFailedError(UnreachableError):
+    """What the command found cannot be written where it was to go: a full disk, for one."""
+
+
+class ReaderGoneError(RelayError):
+    """Whoever read the output has gone: it has all that it wanted, and nothing is said about it."""
+
+    exit_code = 0

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from relay.standard_output import open_nowhere
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -141,7 +143,7 @@ def never_wait_for_standard_error() -> None:
     if sys.stderr is not present:
         return
     if present is None:
-        _open_nowhere()
+        sys.stderr = open_nowhere(2)
         return
     # A descriptor of its own: a file opened later could get the number 2, and the log be written into it.
     stream = DroppingStream(os.dup(present.fileno()))
@@ -153,14 +155,3 @@ def _end(stream: DroppingStream) -> None:
     if stream.end() and sys.__stderr__ is not None:
         # For the last words of the interpreter itself.
         sys.stderr = sys.__stderr__
-
-
-def _open_nowhere() -> None:
-    """The process was started with the descriptor closed."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.fstat(2)
-    except OSError:
-        # C libraries write there too, and no socket or database may be what they write to.
-        os.dup2(nowhere, 2, inheritable=True)
-    sys.stderr = open(nowhere, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115, PTH123 - for good
