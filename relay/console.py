@@ -22,9 +22,19 @@ class Bar:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._is_away = False
 
     def at(self, completed: int, total: int | None = None) -> None:
+        if self._is_away:
+            self._progress.start()
+            self._is_away = False
         self._progress.update(self._task, completed=completed, total=total)
+
+    def go_away(self) -> None:
+        """Until it is moved again: what is printed now may be on the same terminal."""
+        if not self._is_away:
+            self._progress.stop()
+            self._is_away = True
 
 
 class Printer:
@@ -34,11 +44,12 @@ class Printer:
         self.as_json = as_json
         # Without emoji: `:b:` in an error would be taken for one.
         self._errors = Console(stderr=True, highlight=False, emoji=False)
+        self._bar: Bar | None = None
 
     def record(self, values: Mapping[str, Any], title: str) -> None:
         """One object: a two-column table, or a JSON object."""
         if self.as_json:
-            _write(_as_json(values) + "\n")
+            self._write(_as_json(values) + "\n")
             sys.stdout.flush()
             return
         table = Table(title=title, title_justify="left", show_header=False)
@@ -47,6 +58,7 @@ class Printer:
         for name, value in values.items():
             # As Text: what comes from a database must not be read as markup.
             table.add_row(name.replace("_", " "), Text(_in_words(value)))
+        self._clear_the_way()
         Console(highlight=False).print(table)
 
     def stream(self, name: str, items: Iterable[tuple[str, Mapping[str, Any]]], last: Mapping[str, Any]) -> None:
@@ -58,12 +70,12 @@ class Printer:
         coming = iter(items)
         first = list(islice(coming, 1))
         if self.as_json:
-            _write(f'{{"{name}": [')
+            self._write(f'{{"{name}": [')
         for number, (line, item) in enumerate(chain(first, coming)):
-            _write((", " if number else "") + _as_json(item) if self.as_json else printable(line) + "\n")
+            self._write((", " if number else "") + _as_json(item) if self.as_json else printable(line) + "\n")
         if self.as_json:
             rest = _as_json(last)[1:]
-            _write("]" + (", " if last else "") + rest + "\n")
+            self._write("]" + (", " if last else "") + rest + "\n")
         elif last:
             self.record(last, "Summary")
         sys.stdout.flush()
@@ -79,9 +91,29 @@ class Printer:
     @contextmanager
     def bar(self, label: str, total: int | None = None) -> Iterator[Bar]:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        hidden = self.as_json or not sys.stderr.isatty()
-        with Progress(*columns, console=self._errors, disable=hidden, transient=True) as progress:
-            yield Bar(progress, progress.add_task(label, total=total))
+        hidden = self.as_json or not (sys.stderr.isatty() and self._errors.is_interactive)
+        with Progress(
+            *columns,
+            console=self._errors,
+            disable=hidden,
+            transient=True,
+            # It would send what is printed to its own console, and results to where the bar is.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as progress:
+            self._bar = Bar(progress, progress.add_task(label, total=total))
+            try:
+                yield self._bar
+            finally:
+                self._bar = None
+
+    def _write(self, text: str) -> None:
+        self._clear_the_way()
+        sys.stdout.write(text)
+
+    def _clear_the_way(self) -> None:
+        if self._bar is not None and sys.stdout.isatty():
+            self._bar.go_away()
 
 
 def _in_words(value: Any) -> str:
@@ -103,7 +135,3 @@ def _as_json(values: Mapping[str, Any]) -> str:
             for name, value in values.items()
         }
         return json.dumps(said, default=str, allow_nan=False)
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
