@@ -7,6 +7,7 @@ from outbox.engine import reading
 from outbox.message import Destination
 from outbox.redact import redact
 from relay.commands.context import Run, pass_run, prints
+from relay.commands.summaries import SummarisingGroup
 from relay.errors import UnrepairedError, UsageError
 from relay.open import open_source
 
@@ -14,7 +15,7 @@ UNSETTLED = ("pending", "retrying")
 SEQ = click.IntRange(min=-(2**63), max=2**63 - 1)
 
 
-@click.group()
+@click.group(cls=SummarisingGroup)
 def dead() -> None:
     """Dead letters: list, show, retry."""
 

@@ -7,13 +7,14 @@ import click
 
 from outbox.redact import printable
 from relay import sigterm
+from relay.commands.summaries import SummarisingGroup
 from relay.errors import InterruptedRelayError, ReaderGoneError, RelayError, UnreachableError
 from relay.open import reaching
 from relay.standard_error import never_wait_for_standard_error
 from relay.standard_output import drop_the_rest, own_standard_output
 
 
-class ReportingGroup(click.Group):
+class ReportingGroup(SummarisingGroup):
     """Every way in which a command can end badly is one line on stderr and the exit code that the README documents."""
 
     def main(self, *args: Any, **named: Any) -> Any:

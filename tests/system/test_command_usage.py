@@ -2,10 +2,13 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from cli import main
 from tests.conftest import Stores, rows, write
 from tests.system.processes import RELAY, relay, relay_at
 
@@ -35,6 +38,27 @@ def test_every_command_explains_itself(tmp_path: Path, command: tuple[str, ...])
     assert ended.code == 0
     assert ended.out.startswith("Usage: relay")
     assert ended.err == ""
+
+
+def groups(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Group]]:
+    yield path, group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, *path, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "group"), list(groups(main)), ids=lambda one: " ".join(one) if isinstance(one, tuple) else ""
+)
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_help_says_of_each_command_all_that_it_does(
+    tmp_path: Path, path: tuple[str, ...], group: click.Group, columns: str
+) -> None:
+    shown = " ".join(relay_at(tmp_path, *path, "--help", COLUMNS=columns).out.split())
+    assert group.commands
+    for name, command in group.commands.items():
+        summary = " ".join((command.help or "").split(".")[0].split())
+        assert f"{name} {summary}." in shown
 
 
 @pytest.mark.parametrize(
