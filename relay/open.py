@@ -26,6 +26,7 @@ from relay.socket_gateway import DELIVERY_SECONDS, SocketGateway
 from relay.topics import APPLIERS, INVITES, upgrade_mirror, upgrade_source
 
 UNIX = "unix://"
+SOCKETS_FORM = "a socket is written unix:///absolute/path.sock"
 UPGRADE_PATIENCE_SECONDS = 60.0
 # A batch takes a small part of it, once it has the lock.
 SQLITE_WORK_SECONDS = 5.0
@@ -85,13 +86,15 @@ def gateways(url: str) -> str:
 def socket_path(url: str, option: str) -> Path:
     path = Path(url.removeprefix(UNIX))
     if not url.startswith(UNIX) or not path.is_absolute() or len(path.parts) < 2:
-        raise UsageError(f"{option} must be a socket's URL such as unix:///run/relay/gateway.sock")
+        raise UsageError(f"{option}: {SOCKETS_FORM}")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
         raise UsageError(f"{option}: a socket's path may have {MAX_PATH_BYTES} bytes, {path} has more")
     return path
 
 
 def check_url(url: str, option: str) -> None:
+    if option == "--gateway" and _means_a_socket(url):
+        raise UsageError(f"{option}: {SOCKETS_FORM}")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -105,6 +108,11 @@ def check_url(url: str, option: str) -> None:
     named = parsed.database
     if not named or named == ":memory:" or named.startswith("file:") or parsed.host or parsed.query:
         raise UsageError(f"{option} must name a database file, sqlite:///PATH: two processes share it")
+
+
+def _means_a_socket(url: str) -> bool:
+    scheme, colon, _ = url.partition(":")
+    return scheme.lower() == "unix" if colon else url.endswith(".sock")
 
 
 def _check_postgresql(url: URL, option: str) -> None:

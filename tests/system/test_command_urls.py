@@ -82,12 +82,34 @@ def test_a_file_that_is_no_database_is_4_and_one_line(stores: Stores, command: t
     assert "file is not a database" in ended.only_line
 
 
-@pytest.mark.parametrize("url", ["unix://", "unix:///", "unix://relative.sock", "unix:///" + "x" * 108])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "unix://",
+        "unix:///",
+        "unix://relative.sock",
+        "unix:",
+        "unix:sock/g.sock",
+        "unix:/run/g.sock",
+        "Unix:///run/g.sock",
+        "/run/g.sock",
+        "sock/g.sock",
+    ],
+)
 @pytest.mark.parametrize("command", [("status",), ("init",)])
-def test_a_socket_url_that_cannot_be_used_is_2_and_names_the_option(
+def test_a_socket_url_in_another_form_is_2_and_tells_the_right_one(
     tmp_path: Path, url: str, command: tuple[str, ...]
 ) -> None:
-    assert refused(relay_at(tmp_path, "--gateway", url, *command), "--gateway")
+    for run in (("--gateway", url, *command), ("gateway", "--listen", url, "--db", "sqlite:///g.db")):
+        ended = relay_at(tmp_path, *run)
+        assert ended.code == 2
+        assert ended.only_line.endswith(": a socket is written unix:///absolute/path.sock")
+        assert list(tmp_path.glob("*.db")) == []
+
+
+@pytest.mark.parametrize("command", [("status",), ("init",)])
+def test_a_socket_whose_path_is_too_long_is_2_and_names_the_option(tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert refused(relay_at(tmp_path, "--gateway", "unix:///" + "x" * 108, *command), "--gateway")
     assert list(tmp_path.glob("*.db")) == []
 
 
