@@ -19,6 +19,7 @@ from relay.commands.run import run_worker
 from relay.commands.status import status
 from relay.commands.verify import verify
 from relay.logs import configure_logs
+from relay.same_file import refuse_same_file
 from relay.settings import load_settings
 
 
@@ -37,6 +38,7 @@ def main(ctx: click.Context, assistant_db: str | None, gateway_url: str | None, 
     4 a side cannot be reached or read.
     """
     settings = load_settings(assistant_db=assistant_db, gateway=gateway_url)
+    refuse_same_file(settings)
     configure_logs(settings.log_format)
     ctx.obj = Run(settings, as_json)
 

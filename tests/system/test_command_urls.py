@@ -67,7 +67,7 @@ def test_init_does_not_create_a_servers_database(tmp_path: Path, nowhere: tuple[
 
 @pytest.mark.parametrize("command", NEED_A_DATABASE)
 def test_a_database_without_an_outbox_is_4_and_one_line(stores: Stores, command: tuple[str, ...]) -> None:
-    ended = relay_at(stores.folder, "--assistant-db", stores.mirror_url, "--gateway", stores.mirror_url, *command)
+    ended = relay_at(stores.folder, "--assistant-db", stores.mirror_url, "--gateway", stores.source_url, *command)
     assert ended.code == 4
     assert "`relay init`" in ended.only_line
 
@@ -111,6 +111,34 @@ def test_a_socket_url_in_another_form_is_2_and_tells_the_right_one(
 def test_a_socket_whose_path_is_too_long_is_2_and_names_the_option(tmp_path: Path, command: tuple[str, ...]) -> None:
     assert refused(relay_at(tmp_path, "--gateway", "unix:///" + "x" * 108, *command), "--gateway")
     assert list(tmp_path.glob("*.db")) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_one_file_for_both_stores_is_2_and_names_it(tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = relay_at(tmp_path, "--assistant-db", "sqlite:///one.db", "--gateway", "sqlite:///one.db", *command)
+    assert refused(ended, "--assistant-db and --gateway name the same file")
+    assert str(tmp_path / "one.db") in ended.only_line
+    assert list(tmp_path.glob("*.db")) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["linked.db", "hard.db", "./one.db", "folder/../one.db", "link/one.db", "{tmp}/one.db"]
+)
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_another_name_of_the_same_file_is_no_other_file(tmp_path: Path, name: str, from_environment: bool) -> None:
+    one = tmp_path / "one.db"
+    one.touch(0o600)
+    (tmp_path / "linked.db").symlink_to(one)
+    (tmp_path / "hard.db").hardlink_to(one)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    url = f"sqlite:///{name.format(tmp=tmp_path)}"
+    if from_environment:
+        ended = relay_at(tmp_path, "init", RELAY_ASSISTANT_DB=url, RELAY_GATEWAY="sqlite:///one.db")
+    else:
+        ended = relay_at(tmp_path, "--assistant-db", "sqlite:///one.db", "--gateway", url, "init")
+    assert refused(ended, "--assistant-db and --gateway name the same file")
+    assert one.stat().st_size == 0
 
 
 def test_a_socket_takes_invites_but_shows_none(stores: Stores) -> None:
