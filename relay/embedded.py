@@ -9,6 +9,7 @@ from gateway_store import ContactMissingError, MirrorRefusedError, NewerPayloadE
 from gateway_store.errors import OtherAssistantError
 from gateway_store.identity import StoreFacts, claim
 from gateway_store.mirror import CACHE_MIB
+from gateway_store.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import once_more_if_cut_off
@@ -16,7 +17,7 @@ from outbox.fence import Prove
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
 from relay.topics import Apply
 
 THE_STORE = "the gateway's database"
@@ -50,6 +51,9 @@ class EmbeddedGateway:
     def probe(self) -> GatewayFacts:
         return self._asked(lambda: probe_store(self._engine))
 
+    def lacks(self) -> str | None:
+        return None
+
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         self._admitted = (str(facts.identity), assistant)
         return self._asked(lambda: probe_store(self._engine, lambda one: self._claim(one, assistant, take_over)))
@@ -57,9 +61,11 @@ class EmbeddedGateway:
     def _asked(self, question: Callable[[], StoreFacts]) -> GatewayFacts:
         try:
             found = once_more_if_cut_off(question)
-        except (DBAPIError, DatabaseMissingError, OtherGatewayError, OtherAssistantError, StoreReadOnlyError) as error:
+        except StoreReadOnlyError as error:
+            raise GatewayReadOnlyError(_reason(error)) from error
+        except (DBAPIError, DatabaseMissingError, OtherGatewayError, OtherAssistantError) as error:
             raise GatewayUnreachableError(_reason(error)) from error
-        return GatewayFacts(found.identity, found.drained_from, found.batches)
+        return GatewayFacts(found.identity, found.drained_from, found.batches, SCHEMA_VERSION)
 
     def _claim(self, connection: Connection, assistant: str, take_over: bool) -> StoreFacts:
         found = claim(connection, assistant, take_over=take_over)

@@ -12,6 +12,14 @@ class GatewayUnreachableError(Exception):
     """The gateway cannot be asked now; the message says why, without a secret."""
 
 
+class GatewayReadOnlyError(GatewayUnreachableError):
+    """It answers, and its store can be read, but takes no invite now."""
+
+
+KNOWN_TO_ALL = 1
+"""The schema version of payloads that every gateway reads, also one that says nothing of versions."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """What a gateway says of itself. The real one says nothing: it has no identity, and is known by its URL alone."""
@@ -21,6 +29,8 @@ class GatewayFacts:
     """The assistant whose invites it mirrors; None while no relay has drained into it."""
     batches: int = 0
     """How many it has applied."""
+    reads: int = KNOWN_TO_ALL
+    """The highest schema version of payloads that it reads."""
 
 
 class Gateway(Protocol):
@@ -34,7 +44,16 @@ class Gateway(Protocol):
         """
 
     def probe(self) -> GatewayFacts:
-        """Returns if a delivery would be answered now; raises `GatewayUnreachableError` if not. Changes nothing."""
+        """Returns if a delivery would be answered now; raises `GatewayUnreachableError` if not. Changes nothing.
+
+        A store that is known to take no writes is a `GatewayReadOnlyError`.
+        """
+
+    def lacks(self) -> str | None:
+        """What keeps a gateway that answers from taking any message at all, such as a method that it does not have.
+
+        None where there is nothing. Asks it; raises as `probe` does, and changes nothing.
+        """
 
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         """Has the gateway that said ``facts`` note whose invites it mirrors; from now on nothing is delivered to

@@ -54,6 +54,10 @@ class AwaitedGateway:
         with self.progress.awaiting(self.answers_within):
             return self.inner.probe()
 
+    def lacks(self) -> str | None:
+        with self.progress.awaiting(self.answers_within):
+            return self.inner.lacks()
+
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         with self.progress.awaiting(self.answers_within):
             return self.inner.claim(assistant, facts, take_over=take_over)

@@ -7,8 +7,8 @@ gateway is asked again and answers well, concerns that message alone (`relay.dou
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +17,17 @@ import structlog
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from relay.doubts import Doubts
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
 from relay.socket_connection import BrokenError, Connection
 from relay.socket_protocol import (
+    READ_ONLY,
     Answer,
     ConfusedAnswerError,
     Odd,
-    SocketFacts,
     claim_line,
     facts_in,
     is_answered_well,
+    method_missing,
     method_probe_line,
     probe_line,
     read_answer,
@@ -81,7 +82,7 @@ class SocketGateway:
         self._topic = topic
         self._answer_seconds = answer_seconds
         self._connection: Connection | None = None
-        self._facts = SocketFacts()
+        self._facts = GatewayFacts()
         self._asked_at = -math.inf
         self._admitted: tuple[str, str] | None = None
         self._last_id = 0
@@ -115,12 +116,27 @@ class SocketGateway:
             raise GatewayUnreachableError(str(error)) from error
         return found
 
+    def lacks(self) -> str | None:
+        with self._saying_why():
+            answer = self._ask(method_probe_line(), time.monotonic() + self._answer_seconds)
+            missing = method_missing(answer)
+            if missing is None and not is_answered_well(answer):
+                # So is every message answered then, and a relay takes the gateway to be down.
+                raise BrokenError(f"the gateway answered: {answer.error or 'neither a result nor an error'}")
+            return missing
+
     def _asked(self, line: bytes) -> GatewayFacts:
-        try:
+        with self._saying_why():
             return self._learn(line, time.monotonic() + self._answer_seconds)
+
+    @contextmanager
+    def _saying_why(self) -> Iterator[None]:
+        try:
+            yield
         except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
-            raise GatewayUnreachableError(str(self._unreachable(error).reason)) from error
+            kind = GatewayReadOnlyError if READ_ONLY.search(str(error)) else GatewayUnreachableError
+            raise kind(str(self._unreachable(error).reason)) from error
 
     def close(self) -> None:
         if self._connection is not None:
@@ -304,7 +320,7 @@ class SocketGateway:
         self._learn(probe_line(), until)
         self._refuse_another()
 
-    def _learn(self, line: bytes, until: float) -> SocketFacts:
+    def _learn(self, line: bytes, until: float) -> GatewayFacts:
         self._facts = facts_in(self._ask(line, until))
         self._asked_at = time.monotonic()
         return self._facts

@@ -8,11 +8,9 @@ from gateway_store.connection import MAX_LINE
 from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
-from relay.gateway import GatewayFacts
+from relay.gateway import KNOWN_TO_ALL, GatewayFacts
 from relay.socket_connection import BrokenError
 
-# The schema version of payloads that every gateway reads, also one that says nothing of versions.
-KNOWN_TO_ALL = 1
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")
 OF_THE_STORE = re.compile(
@@ -21,6 +19,8 @@ OF_THE_STORE = re.compile(
     re.IGNORECASE,
 )
 MAX_DEPTH = 100
+# As SQLite and PostgreSQL say it, and a server of ours.
+READ_ONLY = re.compile(r"readonly database|read-only", re.IGNORECASE)
 # No invite has it.
 PROBE_ID = "relay_probe"
 
@@ -44,13 +44,6 @@ class Answer:
     id: str
     result: object
     error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SocketFacts(GatewayFacts):
-    """What a gateway says of itself on its socket, and the highest schema version of payloads that it reads."""
-
-    reads: int = KNOWN_TO_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +72,11 @@ def method_probe_line() -> bytes:
     return _line("probe", METHOD, json.dumps({"id": PROBE_ID}))
 
 
+def method_missing(answer: Answer) -> str | None:
+    """What a gateway says that was asked with `method_probe_line` and does not have the method."""
+    return answer.error if answer.error is not None and answer.error.startswith(UNKNOWN_METHOD) else None
+
+
 def is_answered_well(answer: Answer) -> bool:
     """Whether a gateway asked with `method_probe_line` shows that the method works."""
     if answer.error is not None:
@@ -86,7 +84,7 @@ def is_answered_well(answer: Answer) -> bool:
     return answer.result == {"id": PROBE_ID}
 
 
-def facts_in(answer: Answer) -> "SocketFacts":
+def facts_in(answer: Answer) -> GatewayFacts:
     """What a gateway says of itself; raises `BrokenError` if it cannot use its store.
 
     Whatever else it answers, it answers; one that knows no such question has no identity, and reads the first version.
@@ -95,7 +93,7 @@ def facts_in(answer: Answer) -> "SocketFacts":
         raise BrokenError(f"the gateway answered: {answer.error}")
     found = answer.result if isinstance(answer.result, dict) else {}
     version, batches = found.get("schemaVersion"), found.get("batches")
-    return SocketFacts(
+    return GatewayFacts(
         identity=_text(found.get("identity")),
         drained_from=_text(found.get("drainedFrom")),
         batches=batches if type(batches) is int else 0,

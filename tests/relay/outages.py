@@ -108,6 +108,13 @@ def without_rights(stores: Stores) -> Iterator[None]:
 
 
 @contextmanager
+def without_right_to_write(stores: Stores) -> Iterator[None]:
+    """Whoever connects may read every table."""
+    with _set(stores.mirror_url, "role", "pg_read_all_data"):
+        yield
+
+
+@contextmanager
 def being_indexed(stores: Stores) -> Iterator[None]:
     """Rows can be read and not written."""
     with writing(stores.mirror) as connection:

@@ -30,6 +30,9 @@ class Anonymous:
     def probe(self) -> GatewayFacts:
         return GatewayFacts()
 
+    def lacks(self) -> str | None:
+        return None
+
     def claim(self, _assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         raise AssertionError(f"without an identity nothing is claimed: {facts}, {take_over}")
 
@@ -47,6 +50,9 @@ class Around:
 
     def probe(self) -> GatewayFacts:
         return self.inner.probe()
+
+    def lacks(self) -> str | None:
+        return self.inner.lacks()
 
     def claim(self, assistant: str, facts: GatewayFacts, *, take_over: bool) -> GatewayFacts:
         return self.inner.claim(assistant, facts, take_over=take_over)
