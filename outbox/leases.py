@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine
 
 from outbox import statements
+from outbox.clock import now_ms
 from outbox.encoding import storable
 from outbox.engine import once_more_if_cut_off, reading, writing
 from outbox.fence import LeaseLostError, Proof
@@ -73,6 +74,8 @@ class Leases:
     version: str = "unknown"
     """Of the program, for others to see, as is what follows."""
     gateway: str = ""
+    clock_ahead_ms: int = 0
+    """Of this machine's clock, before the one that leases run by, when that was last read; negative for behind."""
     _noted: dict[str, str | int | None] = field(default_factory=dict)
     _held: dict[int, "_Lease"] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
@@ -200,6 +203,7 @@ class Leases:
             statements.delete_relay(connection, self.owner)
 
     def _show_alive(self, connection: Connection, now: int) -> None:
+        self.clock_ahead_ms = now_ms() - now
         with self._mutex:
             noted = dict(self._noted)
         relay = Relay(

@@ -26,6 +26,7 @@ class SetApart:
     """What one relay could not settle. In memory only: another relay, or this one started again, tries once more."""
 
     seqs: set[int] = field(default_factory=set)
+    last_reason: str = ""
     _settled: dict[int, Message] = field(default_factory=dict)
     """The last batch, as it was before it was settled."""
     _came_back: Counter[int] = field(default_factory=Counter)
@@ -41,6 +42,7 @@ class SetApart:
     def add(self, message: Message, reason: str) -> None:
         if message.seq not in self.seqs:
             self.seqs.add(message.seq)
+            self.last_reason = reason
             log.error(
                 "message_cannot_be_settled",
                 seq=message.seq,

@@ -1,9 +1,14 @@
 """Instants as an operator writes them."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from relay.errors import UsageError
+
+CLOCKS_DIFFER_BY_MS = 1_000
+"""Two machines need not agree to the millisecond."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
@@ -30,3 +35,18 @@ def in_iso_8601(instant: object) -> str:
         return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")  # type: ignore[operator]
     except (TypeError, ValueError, OverflowError, OSError):
         return f"{instant}, which is no date"
+
+
+def clock_in_words(ahead_ms: int) -> str:
+    """``3 s ahead of`` or ``3 s behind``."""
+    return f"{abs(ahead_ms) / 1000:.0f} s {'ahead of' if ahead_ms > 0 else 'behind'}"
+
+
+def with_iso_8601(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``row``, each instant among them followed by itself as an operator reads it."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found[name] = value
+        if name.endswith(("_at", "_since")):
+            found[f"{name}_iso"] = None if value is None else in_iso_8601(value)
+    return found

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from outbox import DatabaseMissingError, Destination, Outcome, file_locks, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Leases
-from outbox.redact import MAX_REASON, reason_of, redact_reason
+from outbox.redact import MAX_REASON, reason_of
 from outbox.settle import Settled
 from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
@@ -24,6 +24,7 @@ from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction, known_as
+from relay.noted import Noted
 from relay.open import answers_within, assistants, shown
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
@@ -50,6 +51,7 @@ class Worker:
     _stop: threading.Event = field(default_factory=threading.Event)
     _unbalanced: threading.Event = field(default_factory=threading.Event)
     _progress: Progress = field(init=False)
+    _noted: Noted = field(init=False)
 
     def __post_init__(self) -> None:
         self._progress = Progress(self.settings.lease)
@@ -63,6 +65,7 @@ class Worker:
         gateway = AwaitedGateway(self.gateway, self._progress, answers_within(self.settings))
         introduction = self._introduction(gateway)
         leases = leases_of(self.outbox, self.settings)
+        self._noted = Noted(leases)
         with listen(self.outbox, leases.owner[-8:]) as listener, self._signals(listener):
             _warn(listener, self.outbox)
             drain = Drain(
@@ -154,7 +157,7 @@ class Worker:
             except (GatewayUnreachableError, OtherGatewayError) as error:
                 if isinstance(error, OtherGatewayError) and not introduction.is_made:
                     raise
-                return _down(drain.leases, breaker, str(error))
+                return self._down(breaker, str(error))
         while not self.interrupted:
             self._progress.came_round()
             settled = drain.batch()
@@ -163,15 +166,17 @@ class Worker:
                 if any(one.verdict.outcome is Outcome.DELIVERED for one in settled):
                     # It answers others: this is the first trouble, not one more of an outage that goes on.
                     breaker.close()
-                return _down(drain.leases, breaker, unreachable.verdict.reason or "")
+                    self._noted.answered_others()
+                return self._down(breaker, unreachable.verdict.reason or "")
             if breaker.is_open:
                 log.info("gateway_reachable_again")
                 breaker.close()
-                drain.leases.note(down_since=None)
+            self._noted.gateway_up()
+            self._noted.stands(drain.closed.reasons, drain.apart)
             if not settled:
                 return None
             if any(one.verdict.outcome is Outcome.DELIVERED for one in settled):
-                drain.leases.note(last_delivered_at=now_ms())
+                self._noted.delivered()
             self.on_settled(settled)
             if any(one.verdict.outcome is Outcome.LEASE_LOST for one in settled):
                 # At once: renewing proves the leases that still stand and forgets the others. Until then the same batch
@@ -180,6 +185,12 @@ class Worker:
                 self._unbalanced.set()
             self._balance_if_due(drain, introduction)
         return None
+
+    def _down(self, breaker: Breaker, reason: str) -> float:
+        """`_opened`, and noted for `relay status` to show."""
+        wait = _opened(breaker, reason)
+        self._noted.gateway_down(reason)
+        return wait
 
     def _balance_if_due(self, drain: Drain, introduction: Introduction) -> None:
         if self._unbalanced.is_set():
@@ -246,14 +257,6 @@ def leases_of(outbox: Engine, settings: Settings) -> Leases:
         program = "unknown"
     gateway = shown(settings.gateway)[:MAX_REASON]
     return Leases(outbox, settings.lease, Destination.GATEWAY, version=program, gateway=gateway)
-
-
-def _down(leases: Leases, breaker: Breaker, reason: str) -> float:
-    """`_opened`, and noted for `relay status` to show."""
-    if not breaker.is_open:
-        leases.note(down_since=now_ms())
-    leases.note(last_error=redact_reason(reason))
-    return _opened(breaker, reason)
 
 
 def _opened(breaker: Breaker, reason: str) -> float:
