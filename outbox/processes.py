@@ -56,3 +56,19 @@ def may_live(at_host: str | None, pid: int, pid_started: int | None) -> bool:
         pass
     now_there = started_ticks(pid)
     return pid_started is None or now_there is None or now_there == pid_started
+
+
+def is_stopped(at_host: str | None, pid: int, pid_started: int | None) -> bool:
+    """Whether that process runs here and a signal, or a debugger, has stopped it: it does nothing until it goes on."""
+    if not is_here(at_host) or not may_live(at_host, pid, pid_started):
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
+def is_here(at_host: str | None) -> bool:
+    """Whether ``at_host``, as `host` said it elsewhere, is where this process runs; False where nothing tells."""
+    here = host()
+    return here is not None and at_host == here

@@ -13,10 +13,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, InvalidMessageError, SchemaRefusedError, open_engine, reading
 from outbox.encoding import storage_warning
+from outbox.files import place_of
 from outbox.migrate import schema_problem
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
+from relay.disk import disk_warnings
 from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError, UsageError
 from relay.gateway import Gateway
@@ -135,6 +137,15 @@ def shown(url: str) -> str:
     return parsed.difference_update_query(options).render_as_string(hide_password=True)
 
 
+def shown_whole(url: str) -> str:
+    """`shown`, a file by its whole path: a relative one says nothing of which file it was."""
+    fit = shown(url)
+    if url.startswith(UNIX) or make_url(fit).get_backend_name() != "sqlite":
+        return fit
+    place = place_of(make_url(fit))
+    return fit if place is None else f"sqlite:///{place.path}"
+
+
 @contextmanager
 def reaching(what: str) -> Iterator[None]:
     """Turns a database's trouble into `UnreachableError`, which names the store: ``what``, unless the error knows."""
@@ -149,16 +160,16 @@ def reaching(what: str) -> Iterator[None]:
 
 
 def storage_warnings(settings: Settings) -> list[str]:
-    """What either database cannot keep, with the cure; nothing of one that cannot be asked now."""
+    """What either database, or its disk, cannot keep, with the cure; nothing of one that cannot be asked now."""
     found = []
-    for url, option in ((settings.assistant_db, "--assistant-db"), (settings.gateway, "--gateway")):
-        if url.startswith(UNIX):
-            continue
+    urls = {settings.assistant_db: "--assistant-db", settings.gateway: "--gateway"}
+    urls = {url: option for url, option in urls.items() if not url.startswith(UNIX)}
+    for url, option in urls.items():
         engine = open_existing(url, option)
         with suppress(DBAPIError, DatabaseMissingError), reading(engine) as connection:
             found.append(storage_warning(connection))
         engine.dispose()
-    return [warning for warning in found if warning is not None]
+    return [*disk_warnings(urls), *(warning for warning in found if warning is not None)]
 
 
 def init_stores(settings: Settings) -> list[str]:

@@ -65,6 +65,7 @@ from outbox.statements.route import (
     see_restored,
     void_leases,
 )
+from outbox.statements.wait import Reason, first_newer_than, next_try_at, retry_reasons
 
 __all__ = [
     "CHANNEL",
@@ -74,6 +75,7 @@ __all__ = [
     "Lease",
     "Left",
     "NewerThan",
+    "Reason",
     "anything_due",
     "count_batches_from",
     "count_by_state",
@@ -87,6 +89,7 @@ __all__ = [
     "drained_into_for_change",
     "drop_large_payloads",
     "extend_leases",
+    "first_newer_than",
     "first_pending",
     "identity",
     "insert_messages",
@@ -98,6 +101,7 @@ __all__ = [
     "mark_delivered",
     "mark_retrying",
     "message_by_seq",
+    "next_try_at",
     "notify",
     "oldest_unsettled_at",
     "one_unsettled",
@@ -109,6 +113,7 @@ __all__ = [
     "relays",
     "replayed_just_now",
     "retries_due",
+    "retry_reasons",
     "revive_dead",
     "see_batches",
     "see_restored",

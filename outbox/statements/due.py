@@ -104,6 +104,11 @@ _VERSION = {
 }
 
 
+def version_of_payload(dialect: str) -> str:
+    """The schema version of the payload of the message ``m``, as SQL."""
+    return _VERSION[dialect]
+
+
 class Apart(NamedTuple):
     """Messages that this relay could not settle, by ``seq``: it leaves them alone."""
 

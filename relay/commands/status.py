@@ -6,9 +6,11 @@ import click
 
 from outbox.leases import Relay
 from relay.commands.context import Run, pass_run, prints
+from relay.instants import in_iso_8601
 from relay.introduction import known_as
 from relay.open import open_gateway, open_source, storage_warnings
-from relay.status import read_status, relay_line
+from relay.status import Status, read_status
+from relay.status_warnings import relay_line
 
 MOST_RELAYS_SHOWN = 20
 
@@ -17,19 +19,46 @@ MOST_RELAYS_SHOWN = 20
 @prints
 @pass_run
 def status(run: Run) -> None:
-    """Say what waits, since when, who drains it, and whether the gateway answers (exit code 4 if not)."""
+    """Say what waits and why, who drains it and how they see the gateway, and what needs a person.
+
+    Exit code 4 where the gateway is down, or 1 where anything needs a person.
+    """
     gateway = open_gateway(run.settings)
     source, url = open_source(run.settings), known_as(run.settings.gateway)
     found = read_status(source, gateway, url, storage_warnings(run.settings))
-    fields = found.as_dict()
-    if not run.printer.as_json:
-        fields["relays"] = _relay_lines(found.relays) or None
-        del fields["warnings"], fields["wrong"], fields["from_the_future"]
-    run.printer.record(fields, "Outbox")
+    run.printer.record(found.as_dict() if run.printer.as_json else _for_people(found), "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)
-    if found.gateway_problem or found.wrong:
-        click.get_current_context().exit(4 if found.gateway_problem else 1)
+    click.get_current_context().exit(found.exit_code)
+
+
+def _for_people(found: Status) -> dict[str, object]:
+    """What is wrong stands below, among the warnings."""
+    return {
+        "assistant_db": found.assistant_db,
+        "pending": found.pending,
+        "retrying": found.retrying,
+        "reasons": _reason_lines(found) or None,
+        "dead": found.dead,
+        "delivered": found.delivered,
+        "superseded": found.superseded,
+        "oldest_unsettled_age_seconds": found.oldest_unsettled_age_seconds,
+        "live_relays": found.live_relays,
+        "relays": _relay_lines(found.relays) or None,
+        "gateway_url": found.gateway_url,
+        "gateway": found.gateway,
+        "gateway_problem": found.gateway_problem,
+    }
+
+
+def _reason_lines(found: Status) -> list[str]:
+    lines = []
+    for one in found.retry_reasons:
+        due = one.next_try_at is None or one.next_try_at <= found.looked_at
+        when = "due now" if due else f"next try at {in_iso_8601(one.next_try_at)}"
+        lines.append(f"{one.messages}, such as message {one.seq}, {when}: {one.reason or 'no reason was kept'}")
+    more = found.retrying - sum(one.messages for one in found.retry_reasons)
+    return [*lines, f"and {more} more"] if more > 0 else lines
 
 
 def _relay_lines(relays: Sequence[Relay]) -> list[str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,10 +68,18 @@ def relay_at(folder: Path, *args: str, **env: str) -> Ended:
 
 
 def _main(args: tuple[str, ...], env: Mapping[str, str], folder: Path, out: Path, err: Path) -> None:
+    run_here(args, env, folder, out, err, lambda: None)
+
+
+def run_here(
+    args: tuple[str, ...], env: Mapping[str, str], folder: Path, out: Path, err: Path, first: Callable[[], None]
+) -> None:
+    """The command in this process, which ends with it; ``first`` is done once its output is opened."""
     os.chdir(folder)
     os.environ.update(env)
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    first()
     sys.argv = ["relay", *args]
     importlib.import_module("cli").main(list(args), prog_name="relay")
 

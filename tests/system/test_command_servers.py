@@ -93,7 +93,7 @@ def test_a_server_that_is_no_postgresql_is_4_and_not_waited_for(tmp_path: Path, 
 
 
 def test_a_password_is_used_and_never_shown(stores: Stores) -> None:
-    stores.create(contact_id="nobody")
+    stores.create()
     seen: list[Ended] = []
     for source, mirror in zip(with_password(stores.source_url), with_password(stores.mirror_url), strict=True):
         options = ("--assistant-db", source, "--gateway", mirror)
@@ -124,3 +124,13 @@ def assert_never_shown(seen: list[Ended]) -> None:
     for ended in seen:
         for secret in (PASSWORD, quote(PASSWORD, safe="")):
             assert secret not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["in its place", "among the options"])
+@pytest.mark.parametrize("printed", [(), ("--json",)], ids=["text", "JSON"])
+def test_status_shows_both_urls_without_their_passwords(stores: Stores, where: int, printed: tuple[str, ...]) -> None:
+    urls = [with_password(url)[where] for url in (stores.source_url, stores.mirror_url)]
+    ended = relay_at(stores.folder, "--assistant-db", urls[0], "--gateway", urls[1], "status", *printed, COLUMNS="500")
+    assert ended.code == 0
+    assert all(str(make_url(url).database) in ended.out for url in urls)
+    assert_never_shown([ended])
