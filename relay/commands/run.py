@@ -4,12 +4,13 @@ import click
 
 from relay.commands.context import Run, pass_run
 from relay.errors import InterruptedRelayError
+from relay.left import refuse_what_is_left
 from relay.open import open_gateway, open_source
 from relay.worker import Worker
 
 
 @click.command("run")
-@click.option("--until-empty", is_flag=True, help="Drain what is due, then exit.")
+@click.option("--until-empty", is_flag=True, help="Drain what is due, then exit: with 1 if it is not empty.")
 @click.option("--new-gateway", is_flag=True, help="From now on drain into this gateway; replay --all afterwards.")
 @pass_run
 def run_worker(run: Run, until_empty: bool, new_gateway: bool) -> None:
@@ -20,6 +21,8 @@ def run_worker(run: Run, until_empty: bool, new_gateway: bool) -> None:
         worker.run(until_empty=until_empty)
         if until_empty and worker.interrupted:
             raise InterruptedRelayError("stopped before the outbox was empty; run it again")
+        if until_empty:
+            refuse_what_is_left(source)
     finally:
         gateway.close()
         source.dispose()

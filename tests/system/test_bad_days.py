@@ -79,7 +79,7 @@ def test_p08_text_that_is_no_utf8_in_the_outbox_harms_its_own_message_alone(stor
 
     ended = relay(stores, "run", "--until-empty")
 
-    assert ended.code == 0
+    assert ended.code == 1, "a dead letter is left"
     assert stores.states() == ["dead", "delivered"]
     assert stores.mirrored(good.id) is not None
 

@@ -1,14 +1,18 @@
 """`relay status` and the dead letters: what an operator looks at first, and what they do next."""
 
+from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from relay.open import shown
-from tests.conftest import Stores, write
+from relay.status import read_status
+from tests.conftest import Stores, both_stores, write
 from tests.databases import name_of
 from tests.relay.outages import missing
-from tests.system.processes import relay, running_relay
+from tests.relay.rig import gateway_of
+from tests.system.processes import relay, relay_at, running_relay
 
 
 def test_status_of_an_empty_outbox_has_no_warning(stores: Stores) -> None:
@@ -37,7 +41,7 @@ def test_status_counts_each_state_and_tells_the_age_of_the_oldest(stores: Stores
 def test_status_warns_when_messages_wait_and_no_relay_lives(stores: Stores) -> None:
     stores.create()
     ended = relay(stores, "status")
-    assert ended.code == 0
+    assert ended.code == 1
     assert ended.only_line == "warning: 1 messages wait and no relay lives; start one with `relay run`"
     assert "pending" in ended.out
 
@@ -76,7 +80,9 @@ def test_dead_letters_are_listed_shown_retried_and_delivered(stores: Stores) -> 
     created = stores.create()
     whole = stores.messages()[0]["payload"]
     write(stores.source, "UPDATE outbox_messages SET payload = '{}'")
-    assert relay(stores, "run", "--until-empty").code == 0
+    ended = relay(stores, "run", "--until-empty")
+    assert ended.code == 1
+    assert "1 messages are dead, see `relay dead list`" in ended.err
 
     listed = relay(stores, "dead", "list", "--json").json["dead"]
     assert [(one["seq"], one["key"]) for one in listed] == [(1, created.invite.id)]
@@ -118,6 +124,7 @@ def test_a_message_from_the_future_has_no_negative_age_and_is_named(stores: Stor
     stores.create()
     write(stores.source, "UPDATE outbox_messages SET enqueued_at = enqueued_at + :ahead", ahead=ahead)
     ended = relay(stores, "status", "--json")
+    assert ended.code == 1
     assert ended.json["oldest_unsettled_age_seconds"] == 0
     assert any("message 1 is from the future" in warning for warning in ended.json["warnings"])
     assert "message 1 is from the future" in relay(stores, "status").err
@@ -135,3 +142,94 @@ def test_a_command_that_meets_the_schema_of_another_release_says_so_and_ends_wit
     ended = relay(stores, *command)
     assert ended.code == 4
     assert words in ended.only_line
+
+
+FIELDS_OF_0_2 = {
+    "pending",
+    "retrying",
+    "dead",
+    "delivered",
+    "superseded",
+    "oldest_unsettled_age_seconds",
+    "live_relays",
+    "relays",
+    "gateway",
+    "gateway_problem",
+    "wrong",
+    "from_the_future",
+    "warnings",
+}
+
+
+def test_the_document_keeps_every_field_that_it_had(stores: Stores) -> None:
+    assert relay(stores, "status", "--json").json.keys() >= FIELDS_OF_0_2
+
+
+def test_the_reasons_of_retrying_messages_are_counted_with_the_soonest_next_try(stores: Stores) -> None:
+    for contact in ("late", "late", "later", "late", "co-1"):
+        stores.create(contact_id=contact)
+    assert relay(stores, "run", "--until-empty", RELAY_RETRY_FIRST="1h", RELAY_RETRY_LONGEST="1h").code == 1
+    due = {row["seq"]: row["available_at"] for row in stores.messages("state = 'retrying'")}
+
+    ended = relay(stores, "status", "--json")
+    found = ended.json
+    as_text = relay(stores, "status", COLUMNS="500").out
+
+    counted = [(one["messages"], one["seq"], one["next_try_at"]) for one in found["retry_reasons"]]
+    assert counted == [(3, 1, min(due[seq] for seq in (1, 2, 4))), (1, 3, due[3])]
+    assert found["next_try_at"] == min(due.values())
+    for one in (found, *found["retry_reasons"]):
+        assert datetime.fromisoformat(one["next_try_at_iso"]).timestamp() == one["next_try_at"] // 1000
+    assert "contact 'late' of invite … is not at the gateway" in found["retry_reasons"][0]["reason"]
+    assert f"3, such as message 1, next try at {found['retry_reasons'][0]['next_try_at_iso']}: " in as_text
+
+
+def test_of_many_reasons_the_commonest_are_told(stores: Stores) -> None:
+    for number in range(13):
+        stores.create(contact_id=f"c-{number}")
+    relay(stores, "run", "--until-empty", RELAY_RETRY_FIRST="1h", RELAY_RETRY_LONGEST="1h")
+    assert len(relay(stores, "status", "--json").json["retry_reasons"]) == 10
+    assert "and 3 more" in relay(stores, "status").out
+
+
+def test_a_retry_that_is_due_is_said_to_be_and_needs_no_reason(stores: Stores) -> None:
+    stores.create()
+    write(stores.source, "UPDATE outbox_messages SET state = 'retrying', available_at = 1")
+    assert "1, such as message 1, due now: no reason was kept" in relay(stores, "status", COLUMNS="500").out
+
+
+def test_until_empty_that_leaves_refused_messages_is_1_and_says_when_they_are_tried_again(stores: Stores) -> None:
+    stores.create(contact_id="late")
+    stores.create()
+    ended = relay(stores, "run", "--until-empty", RELAY_RETRY_FIRST="1h", RELAY_RETRY_LONGEST="1h")
+    assert ended.code == 1
+    assert "1 messages were refused for now, see `relay status`; the next try is due at 20" in ended.err
+    assert sorted(stores.states()) == ["delivered", "retrying"]
+
+
+def test_until_empty_that_finds_a_dead_letter_of_before_is_1(stores: Stores) -> None:
+    stores.create()
+    write(stores.source, "UPDATE outbox_messages SET state = 'dead', settled_at = 1")
+    assert relay(stores, "run", "--until-empty").code == 1
+
+
+def test_both_urls_are_shown_files_by_their_whole_path(tmp_path: Path) -> None:
+    with both_stores(tmp_path) as stores:
+        ended = relay_at(tmp_path, "status", "--json")
+        (tmp_path / "s").mkdir(mode=0o700)
+        by_socket = relay_at(tmp_path, "--gateway", f"unix://{tmp_path}/s/none.sock", "status", "--json")
+        as_text = relay(stores, "status", COLUMNS="500").out
+    assert (ended.json["assistant_db"], ended.json["gateway_url"]) == (stores.source_url, stores.mirror_url)
+    assert by_socket.json["gateway_url"] == f"unix://{tmp_path}/s/none.sock"
+    assert stores.source_url in as_text
+    assert stores.mirror_url in as_text
+
+
+def test_the_library_reads_the_same_status(stores: Stores) -> None:
+    stores.create()
+    with gateway_of(stores) as gateway:
+        found = read_status(stores.source, gateway, shown(stores.mirror_url))
+    of_the_command = relay(stores, "status", "--json").json
+    assert found.exit_code == 1
+    assert (found.pending, found.gateway, found.warnings) == (1, "up", of_the_command["warnings"])
+    assert found.as_dict().keys() == of_the_command.keys()

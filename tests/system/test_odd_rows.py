@@ -158,7 +158,7 @@ def test_what_a_side_says_of_itself_steers_no_terminal(stores: Stores) -> None:
         relay(stores, *command, COLUMNS="1000") for command in (["status"], ["dead", "list"], ["dead", "show", "1"])
     ]
 
-    assert [one.code for one in ended] == [0, 0, 0]
+    assert [one.code for one in ended] == [1, 0, 0], "a dead letter needs a person"
     assert not any(set("\x1b\x07") & set(one.out + one.err) for one in ended)
     assert r"x\x1b[31m\n[red]fake, since 2020\x07, since 1152921504606846976, which is no date" in ended[0].out
     assert ended[1].out.count("\n") == 1
