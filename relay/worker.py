@@ -57,7 +57,7 @@ class Worker:
         self._progress = Progress(self.settings.lease)
 
     def run(self, *, until_empty: bool = False) -> None:
-        """Drains until stopped, or with ``until_empty`` until nothing in the outbox is due.
+        """Drains until stopped, or with ``until_empty`` until the gateway answers and nothing in the outbox is due.
 
         Only with ``until_empty`` does trouble with either side end it, as `UnreachableError`; otherwise it waits and
         goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
@@ -115,7 +115,7 @@ class Worker:
                 continue
             try:
                 wait = self._turn(drain, introduction, breaker)
-                if until_empty:
+                if until_empty and not breaker.is_open:
                     wait = LOOK_AGAIN_SECONDS
                     if self._is_empty(drain):
                         _refuse_what_is_left(drain)

@@ -1,0 +1,80 @@
+"""`relay run` never calls an outbox empty whose gateway it could not ask."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Stores, write
+from tests.relay.outages import OF_FILES, OF_SERVERS, TROUBLES, Trouble, missing
+from tests.relay.test_closed_topics import make_newer
+from tests.socket.clients import gateway, path, url
+from tests.system.processes import Ended, relay
+
+GIVEN = {"RELAY_GATEWAY_TIMEOUT": "0.2", "RELAY_RETRY_LONGEST": "2h"}
+
+
+def until_empty(stores: Stores, *, at: str | None = None) -> Ended:
+    return relay(stores, "--gateway", at or stores.mirror_url, "run", "--until-empty", **GIVEN)
+
+
+def assert_unreachable(ended: Ended) -> None:
+    assert ended.code == 4, ended.err
+    assert "the gateway cannot be reached: " in ended.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_an_empty_outbox_whose_gateway_is_gone_is_4_and_0_once_it_is_back(stores: Stores, trouble: Trouble) -> None:
+    with trouble(stores):
+        assert_unreachable(until_empty(stores))
+    assert until_empty(stores).code == 0
+
+
+@pytest.mark.only("sqlite", because="what stands in the place of a file")
+@pytest.mark.parametrize("trouble", OF_FILES)
+def test_an_empty_outbox_whose_gateway_is_no_database_is_4(stores: Stores, trouble: Trouble) -> None:
+    with trouble(stores):
+        assert_unreachable(until_empty(stores))
+
+
+@pytest.mark.only("postgresql", because="a server's troubles")
+@pytest.mark.parametrize("trouble", OF_SERVERS)
+def test_an_empty_outbox_whose_server_refuses_is_4(stores: Stores, trouble: Trouble) -> None:
+    with trouble(stores):
+        assert_unreachable(until_empty(stores))
+
+
+@pytest.mark.only("sqlite", because="what is tested is the socket")
+def test_an_empty_outbox_whose_socket_nobody_serves_is_4_and_0_once_somebody_does(stores: Stores) -> None:
+    path(stores).parent.mkdir(mode=0o700)
+    assert_unreachable(until_empty(stores, at=url(stores)))
+    path(stores).parent.rmdir()
+    with gateway(stores):
+        assert until_empty(stores, at=url(stores)).code == 0
+
+
+def test_an_outbox_that_was_drained_is_not_called_empty_while_its_gateway_is_gone(stores: Stores) -> None:
+    stores.create()
+    assert until_empty(stores).code == 0
+    with missing(stores):
+        assert_unreachable(until_empty(stores))
+
+
+def dead(stores: Stores) -> None:
+    write(stores.source, "UPDATE outbox_messages SET state = 'dead', settled_at = 1")
+
+
+def refused(stores: Stores) -> None:
+    write(stores.source, "UPDATE outbox_messages SET state = 'retrying', available_at = enqueued_at + 3600000")
+
+
+def newer(stores: Stores) -> None:
+    make_newer(stores, [1], version=9)
+
+
+@pytest.mark.parametrize("left", [dead, refused, newer])
+def test_a_gateway_that_is_gone_beats_what_is_left(stores: Stores, left: Callable[[Stores], None]) -> None:
+    stores.create()
+    left(stores)
+    with missing(stores):
+        assert_unreachable(until_empty(stores))
+    assert until_empty(stores).code == 1
