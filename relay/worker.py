@@ -25,7 +25,7 @@ from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction, known_as
 from relay.noted import Noted
-from relay.open import answers_within, assistants, shown
+from relay.open import answers_within, assistants, shown, shown_whole
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
@@ -87,7 +87,7 @@ class Worker:
             self._progress.came_round()
             look(True)
             periodic.start()
-            log.info("started", relay=leases.owner)
+            log.info("started", relay=leases.owner, version=leases.version, **self._stores())
             try:
                 self._loop(drain, introduction, listener, periodic, until_empty)
             finally:
@@ -95,6 +95,11 @@ class Worker:
                 periodic.shutdown()
                 _release(leases, introduction)
                 log.info("stopped", relay=leases.owner)
+
+    def _stores(self) -> dict[str, str]:
+        """What it drains, and into what, without a password."""
+        source = self.outbox.url.render_as_string(hide_password=False)
+        return {"assistant_db": shown_whole(source), "gateway": shown_whole(self.settings.gateway)}
 
     def _introduction(self, gateway: Gateway) -> Introduction:
         """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again."""

@@ -1,16 +1,20 @@
-"""`relay run` never calls an outbox empty whose gateway it could not ask."""
+"""`relay run` says what it drains into what, and never calls an outbox empty whose gateway it could not ask."""
 
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
-from tests.conftest import Stores, write
+from tests.conftest import Stores, both_stores, write
 from tests.relay.outages import OF_FILES, OF_SERVERS, TROUBLES, Trouble, missing
 from tests.relay.test_closed_topics import make_newer
 from tests.socket.clients import gateway, path, url
-from tests.system.processes import Ended, relay
+from tests.system.processes import Ended, relay, running_relay
 
 GIVEN = {"RELAY_GATEWAY_TIMEOUT": "0.2", "RELAY_RETRY_LONGEST": "2h"}
+WORD = "correct-horse"
 
 
 def until_empty(stores: Stores, *, at: str | None = None) -> Ended:
@@ -78,3 +82,33 @@ def test_a_gateway_that_is_gone_beats_what_is_left(stores: Stores, left: Callabl
     with missing(stores):
         assert_unreachable(until_empty(stores))
     assert until_empty(stores).code == 1
+
+
+def with_password(at: str) -> str:
+    parsed = make_url(at)
+    if parsed.get_backend_name() == "sqlite":
+        return at
+    return parsed.set(password=WORD).render_as_string(hide_password=False)
+
+
+def test_the_log_names_both_urls_without_passwords_and_the_version(stores: Stores) -> None:
+    urls = {
+        "RELAY_ASSISTANT_DB": with_password(stores.source_url),
+        "RELAY_GATEWAY": with_password(stores.mirror_url),
+    }
+    with running_relay(stores, **urls) as worker:
+        (started,) = worker.events("started")
+        assert worker.terminate() == 0
+    assert started["version"] == metadata.version("invite-relay")
+    for name, at in (("assistant_db", stores.source_url), ("gateway", stores.mirror_url)):
+        assert make_url(started[name]).database == make_url(at).database
+    assert WORD not in str(worker.seen)
+
+
+@pytest.mark.only("sqlite", because="what is tested is a path")
+def test_the_log_names_a_file_by_its_whole_path_and_a_socket_as_it_is(tmp_path: Path) -> None:
+    with both_stores(tmp_path) as stores, gateway(stores):
+        relative = {"RELAY_ASSISTANT_DB": "sqlite:///assistant.db"}
+        with running_relay(stores, "--gateway", url(stores), "run", **relative) as worker:
+            (started,) = worker.events("started")
+    assert (started["assistant_db"], started["gateway"]) == (stores.source_url, url(stores))
