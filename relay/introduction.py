@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Engine
 
 from outbox import Destination, reading, statements, writing
@@ -13,6 +14,8 @@ from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
 from relay.open import shown
 
 CURE = "to make it this outbox's gateway from now on: `relay run --new-gateway`, then `relay replay --all`"
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Introduction:
             # Another relay has given the outbox another gateway since it was read above.
             self.make()
             return
+        if self.new_gateway and self._into and self._into.restored_seen_at is not None:
+            log.warning("new_gateway", gateway=self.url, next_step="relay replay --all")
         self.is_made, self.new_gateway = True, False
 
     def refuse_if_moved(self) -> None:
@@ -111,9 +116,12 @@ class Introduction:
     def _found(self, into: DrainedInto | None, by_now: DrainedInto | None, facts: GatewayFacts) -> DrainedInto:
         """``into`` was read before the gateway was asked: only with that can its count be compared."""
         found = DrainedInto(facts.identity, self.url, facts.batches)
-        if into is None or by_now is None or self.new_gateway:
+        if self.new_gateway and (into is None or into.gateway != found.gateway):
+            # Also where nothing says what was drained into before: an outbox of the first release does not.
+            return found._replace(restored_seen_at=now_ms())
+        if into is None or by_now is None:
             return found
-        seen_now = now_ms() if into.restored_seen_at is None and was_restored(into, facts) else None
+        seen_now = now_ms() if into.restored_seen_at is None and wants_a_replay(into, facts) else None
         return found._replace(
             batches_seen=max(facts.batches, by_now.batches_seen),
             restored_seen_at=by_now.restored_seen_at or seen_now,
@@ -135,16 +143,18 @@ def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination,
         refuse_another(into, facts, assistant, url)
 
 
-def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination) -> None:
-    """After a replay of everything: what a copy of the gateway lacked is back, whatever it counts.
+def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:
+    """After a replay of everything: what the gateway lacked is there, whatever it counts.
 
     Where the gateway cannot be asked just now, the next replay does it.
     """
     with suppress(GatewayUnreachableError):
         facts = gateway.probe()
-        if facts.identity is not None:
-            with writing(outbox) as connection:
-                statements.count_batches_from(connection, destination, facts.identity, facts.batches)
+        asked = DrainedInto(facts.identity, url, facts.batches)
+        with writing(outbox) as connection:
+            into = statements.drained_into_for_change(connection, destination)
+            if into is not None and into.gateway == asked.gateway:
+                statements.count_batches_from(connection, destination, facts.batches)
 
 
 def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> None:
@@ -164,8 +174,9 @@ def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str
         )
 
 
-def was_restored(into: DrainedInto | None, facts: GatewayFacts) -> bool:
-    """Whether the gateway has applied fewer batches than it once said: what came after its copy is missing.
+def wants_a_replay(into: DrainedInto | None, facts: GatewayFacts) -> bool:
+    """Whether the gateway lacks what was delivered before: it is a new one, or has applied fewer batches than it once
+    said.
 
     Once seen, it is remembered until `count_from_here`, however many batches the gateway applies from then on.
     """

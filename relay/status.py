@@ -13,14 +13,13 @@ from outbox import Destination, State, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Relay
 from outbox.sightings import Sighting, sightings
-from outbox.statements import DrainedInto, Reason
-from relay.errors import OtherGatewayError
+from outbox.statements import Reason
 from relay.gateway import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
 from relay.instants import CLOCKS_DIFFER_BY_MS, with_iso_8601
-from relay.introduction import refuse_another, was_restored
+from relay.introduction import known_as
 from relay.noted import standing_and_last
 from relay.open import shown_whole
-from relay.status_warnings import warnings_of
+from relay.status_warnings import warnings_of, wrong_with
 from relay.topics import TOPICS
 
 UP, DOWN, READ_ONLY = "up", "down", "read-only"
@@ -124,7 +123,7 @@ def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[st
     state, problem, lacks, facts = _ask(gateway)
     with reading(source) as connection:
         outbox = _look(connection, facts)
-    wrong = [] if facts is None else _wrong(into, facts, assistant, url)
+    wrong = [] if facts is None else wrong_with(into, facts, assistant, known_as(url))
     live = tuple(relay for relay, how in outbox.relays if how is Sighting.LIVES)
     return Status(
         assistant_db=shown_whole(source.url.render_as_string(hide_password=False)),
@@ -186,17 +185,3 @@ def _look(connection: Connection, facts: GatewayFacts | None) -> _Outbox:
 def _closed(connection: Connection, to: Destination, reads: int) -> list[Closed]:
     found = ((topic, statements.first_newer_than(connection, to, topic, reads)) for topic in TOPICS)
     return [Closed(topic, reads, seq) for topic, seq in found if seq is not None]
-
-
-def _wrong(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> list[str]:
-    """What is wrong with a gateway that answers."""
-    try:
-        refuse_another(into, facts, assistant, url)
-    except OtherGatewayError as error:
-        return [str(error)]
-    if into is not None and was_restored(into, facts):
-        return [
-            f"the gateway was restored from an old copy: it has applied {facts.batches} batches, and had applied "
-            f"{into.batches_seen} before; `relay replay --all` brings back what the copy lacks"
-        ]
-    return []

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 from outbox.leases import Relay
 from outbox.redact import printable
 from outbox.sightings import Sighting
+from outbox.statements import DrainedInto
+from relay.errors import OtherGatewayError
+from relay.gateway import GatewayFacts
 from relay.instants import CLOCKS_DIFFER_BY_MS, clock_in_words, in_iso_8601
+from relay.introduction import refuse_another, wants_a_replay
 from relay.noted import standing_and_last
 
 if TYPE_CHECKING:
@@ -26,6 +30,25 @@ def warnings_of(status: "Status") -> list[str]:
     found += _of_each(_absent(status, Sighting.STOPPED), _of_a_stopped_one)
     found += _of_each(_absent(status, Sighting.SILENT), lambda relay: _of_a_silent_one(relay, status.looked_at))
     return found
+
+
+def wrong_with(into: DrainedInto | None, facts: GatewayFacts, assistant: str, url: str) -> list[str]:
+    """What is wrong with a gateway that answers, and an outbox that was drained ``into`` one."""
+    try:
+        refuse_another(into, facts, assistant, url)
+    except OtherGatewayError as error:
+        return [str(error)]
+    if into is None or not wants_a_replay(into, facts):
+        return []
+    if facts.batches < into.batches_seen:
+        return [
+            f"the gateway was restored from an old copy: it has applied {facts.batches} batches, and had applied "
+            f"{into.batches_seen} before; `relay replay --all` brings back what the copy lacks"
+        ]
+    return [
+        f"the gateway lacks what was delivered before {in_iso_8601(into.restored_seen_at)}: then it was made this "
+        "outbox's by `relay run --new-gateway`, or was seen to be restored from an old copy; run `relay replay --all`"
+    ]
 
 
 def _of_the_clock(status: "Status") -> Iterator[str]:

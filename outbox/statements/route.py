@@ -16,7 +16,8 @@ class DrainedInto(NamedTuple):
     batches_seen: int
     """The most that it ever said it had applied."""
     restored_seen_at: int | None = None
-    """When it was first seen to have applied fewer: it was restored from an old copy, and lacks what came after."""
+    """When it was first seen to have applied fewer, so that it was restored from an old copy and lacks what came after;
+    or when it took the place of another, and lacks what that was given."""
 
     @property
     def gateway(self) -> tuple[str | None, str | None]:
@@ -79,7 +80,7 @@ _SEE_RESTORED = text(
     f"UPDATE outbox_routes SET restored_seen_at = :now {_OF_THE_STORE} AND restored_seen_at IS NULL"  # noqa: S608
 )
 _COUNT_FROM = text(
-    f"UPDATE outbox_routes SET batches_seen = :batches, restored_seen_at = NULL {_OF_THE_STORE}"  # noqa: S608
+    "UPDATE outbox_routes SET batches_seen = :batches, restored_seen_at = NULL WHERE destination = :destination"
 )
 
 
@@ -93,9 +94,12 @@ def see_restored(connection: Connection, destination: Destination, identity: str
     connection.execute(_SEE_RESTORED, {"destination": destination.value, "identity": identity, "now": now})
 
 
-def count_batches_from(connection: Connection, destination: Destination, identity: str, batches: int) -> None:
-    """Begins to count from here: what an old copy of the route's store had lost was delivered again."""
-    connection.execute(_COUNT_FROM, {"destination": destination.value, "identity": identity, "batches": batches})
+def count_batches_from(connection: Connection, destination: Destination, batches: int) -> None:
+    """Begins to count from here: what the route's store had lost, or never had, was delivered again.
+
+    The caller has looked with `drained_into_for_change` whether it is still the store that it means.
+    """
+    connection.execute(_COUNT_FROM, {"destination": destination.value, "batches": batches})
 
 
 def void_leases(connection: Connection, destination: Destination) -> None:

@@ -72,8 +72,8 @@ def replay(
     if gateway is not None and done.enqueued:
         with run.printer.bar("delivered", done.enqueued) as bar:
             see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
-            if everything and limit is None and not done.unrepaired:
-                count_from_here(source, gateway, Destination.GATEWAY)
+    if gateway is not None and everything and limit is None and not done.unrepaired:
+        count_from_here(source, gateway, Destination.GATEWAY, known_as(run.settings.gateway))
     _report_replay(run, done, waited=not no_wait)
 
 

@@ -7,7 +7,6 @@ import click
 from outbox.leases import Relay
 from relay.commands.context import Run, pass_run, prints
 from relay.instants import in_iso_8601
-from relay.introduction import known_as
 from relay.open import open_gateway, open_source, storage_warnings
 from relay.status import Status, read_status
 from relay.status_warnings import relay_line
@@ -24,7 +23,7 @@ def status(run: Run) -> None:
     Exit code 4 where the gateway is down, or 1 where anything needs a person.
     """
     gateway = open_gateway(run.settings)
-    source, url = open_source(run.settings), known_as(run.settings.gateway)
+    source, url = open_source(run.settings), run.settings.gateway
     found = read_status(source, gateway, url, storage_warnings(run.settings))
     run.printer.record(found.as_dict() if run.printer.as_json else _for_people(found), "Outbox")
     for warning in found.warnings:

@@ -197,6 +197,7 @@ def test_a_relay_that_runs_ends_once_the_outbox_drains_into_another_gateway(stor
         mirrored = len(rows(stores.mirror, "SELECT id FROM ingress_invites"))
         create_many(stores, 5)
         assert drain(stores, into=other.mirror_url)[0] == 0
+        assert relay(stores, "--gateway", other.mirror_url, "replay", "--all").code == 0
         assert relay(stores, "--gateway", other.mirror_url, "status").code == 0
     assert mirrored == len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 1
 
