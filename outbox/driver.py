@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
 
-from outbox.postgresql import first_line
+from outbox.error_text import plain_text
 
 T = TypeVar("T")
 
@@ -131,10 +131,10 @@ def copy_rows(connection: Connection, statement: str, rows: Iterable[tuple[Any, 
 
 @contextmanager
 def _errors_of_sqlalchemy(connection: Connection) -> Iterator[None]:
-    """Raises what a statement of SQLAlchemy's would raise, less the lines that quote the row."""
+    """Raises what a statement of SQLAlchemy's would raise, less the lines that quote the row and less hashes."""
     base = connection.dialect.loaded_dbapi.Error
     try:
         yield
     except base as error:
-        error.args = (first_line(error) or str(error),)
+        error.args = (plain_text(error),)
         raise DBAPIError.instance(None, None, error, base, hide_parameters=True, dialect=connection.dialect) from error

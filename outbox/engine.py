@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from outbox import postgresql, sqlite
+from outbox.error_text import hide_rows
 from outbox.errors import OutboxError
 from outbox.files import place_of
 from outbox.forks import protect
@@ -110,7 +111,7 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
         # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
         _begin_with(engine, sqlite.BEGIN_IMMEDIATE, "BEGIN DEFERRED")
     else:
-        postgresql.hide_rows(engine)
+        hide_rows(engine)
         protect(engine)
 
 

@@ -6,9 +6,11 @@ from types import MethodType
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from outbox.error_text import hide_rows
 
 DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = 3
@@ -106,24 +108,6 @@ def watch(engine: Engine) -> None:
 
 
 def _pass_over(_notification: object) -> None: ...
-
-
-def hide_rows(engine: Engine) -> None:
-    """Leaves the first line of what the server says of an error: the next ones quote the row, with its hashes."""
-
-    @event.listens_for(engine, "handle_error")
-    def shorten(context: ExceptionContext) -> None:
-        told, shown = context.original_exception, context.sqlalchemy_exception
-        first = first_line(told)
-        if first is not None:
-            if shown is not None:
-                shown.args = (str(shown.args[0]).replace(str(told), first), *shown.args[1:])
-            told.args = (first,)
-
-
-def first_line(told: BaseException) -> str | None:
-    """What the server says of an error, without the lines that quote the row; None of another error."""
-    return getattr(getattr(told, "diag", None), "message_primary", None)
 
 
 def begin_reading(relay: bool) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from outbox import file_locks, files, forks
+from outbox.error_text import hide_rows
 from outbox.errors import OutcomeUnknownError
 from outbox.files import Place
 from outbox.opened import OPENED, OpenedFile, opened_by
@@ -45,6 +46,7 @@ _places: WeakKeyDictionary[Dialect, Place] = WeakKeyDictionary()
 
 def set_up(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int | None = None) -> None:
     """Call it before the engine's first connection. Its file is from now on the one that its URL names now."""
+    hide_rows(engine)
     place = files.place_of(engine.url)
     if place is not None:
         _places[engine.dialect] = place

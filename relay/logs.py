@@ -9,7 +9,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from outbox.redact import printable
+from outbox.redact import printable, redact
 from relay.standard_error import DroppingStream
 
 
@@ -79,8 +79,11 @@ def _stream(processors: Sequence[Processor]) -> _Unwaiting | _Unfailing:
 
 
 def _all_printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """What a gateway or a row says must not steer the terminal that shows it."""
-    return {name: _as_printable(value) for name, value in event.items()}
+    """What a gateway or a row says must not steer the terminal that shows it, and no reason shows a hash."""
+    said = {
+        name: redact(value) if name == "reason" and isinstance(value, str) else value for name, value in event.items()
+    }
+    return {name: _as_printable(value) for name, value in said.items()}
 
 
 def _as_printable(value: object) -> object:

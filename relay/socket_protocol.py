@@ -8,6 +8,7 @@ from gateway_store.connection import MAX_LINE
 from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox.redact import redact_cut
 from relay.gateway import KNOWN_TO_ALL, GatewayFacts
 from relay.socket_connection import BrokenError
 
@@ -179,7 +180,7 @@ def _read_cut_answer(line: bytes) -> Answer:
         error = json.loads(b'"' + text + b'"')
     except ValueError:
         error = text.decode("ascii", "replace")
-    return Answer((start[1] or start[2]).decode(), None, f"{error} [cut off]")
+    return Answer((start[1] or start[2]).decode(), None, f"{redact_cut(error)} [cut off]")
 
 
 def _line(request_id: str, method: str, params: str) -> bytes:

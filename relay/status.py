@@ -4,7 +4,7 @@ Reads the state of both sides; what is wrong with it is said in words by `relay.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from outbox import Destination, State, reading, statements
 from outbox.clock import now_ms
 from outbox.leases import Relay
+from outbox.redact import redact
 from outbox.sightings import Sighting, sightings
 from outbox.statements import Reason
 from relay.gateway import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
@@ -172,10 +173,16 @@ def _look(connection: Connection, facts: GatewayFacts | None) -> _Outbox:
         by_state=statements.count_by_state(connection, to),
         oldest=statements.oldest_unsettled_at(connection, to),
         from_the_future=statements.unsettled_since(connection, to, after + CLOCKS_DIFFER_BY_MS),
-        reasons=tuple(statements.retry_reasons(connection, to, MOST_REASONS)),
+        # Earlier releases shortened the hashes in what they stored.
+        reasons=tuple(
+            one._replace(reason=redact(one.reason)) for one in statements.retry_reasons(connection, to, MOST_REASONS)
+        ),
         next_try_at=statements.next_try_at(connection, to),
         closed=() if reads is None else tuple(_closed(connection, to, reads)),
-        relays=sightings(connection, to, database_now),
+        relays=[
+            (replace(relay, last_error=relay.last_error and redact(relay.last_error)), how)
+            for relay, how in sightings(connection, to, database_now)
+        ],
         now=after,
         database_now=database_now,
         clock_ahead_ms=ahead if abs(ahead) > CLOCKS_DIFFER_BY_MS else 0,

@@ -1,5 +1,7 @@
 """`relay dead list`, `show`, `retry`."""
 
+from typing import Any
+
 import click
 
 from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
@@ -10,6 +12,7 @@ from relay.commands.context import Run, pass_run, prints
 from relay.commands.summaries import SummarisingGroup
 from relay.errors import UnrepairedError, UsageError
 from relay.open import open_source
+from relay.redact_payload import redacted_payload
 
 UNSETTLED = ("pending", "retrying")
 SEQ = click.IntRange(min=-(2**63), max=2**63 - 1)
@@ -28,7 +31,7 @@ def dead_list(run: Run) -> None:
     source = open_source(run.settings)
     items = (
         (f"{row['seq']}  {row['topic']}  {row['key']}  {row['last_error']}", row)
-        for row in list_dead(source, Destination.GATEWAY)
+        for row in map(_redacted, list_dead(source, Destination.GATEWAY))
     )
     run.printer.stream("dead", items, {})
 
@@ -38,12 +41,12 @@ def dead_list(run: Run) -> None:
 @prints
 @pass_run
 def dead_show(run: Run, seq: int) -> None:
-    """Show one message whole, its hashes shortened."""
+    """Show one message whole, the token's hash shortened, and nothing of a code's."""
     with reading(open_source(run.settings)) as connection:
         row = show_message(connection, seq)
     if row is None:
         raise UsageError(f"there is no message {seq}; see `relay dead list`")
-    run.printer.record(row | {"payload": redact(str(row["payload"]))}, f"Message {seq}")
+    run.printer.record(_redacted(row) | {"payload": redacted_payload(str(row["payload"]))}, f"Message {seq}")
 
 
 @dead.command("retry", context_settings={"ignore_unknown_options": True})
@@ -66,3 +69,8 @@ def dead_retry(run: Run, seqs: tuple[int, ...], everything: bool) -> None:
     missed = [str(seq) for seq, state in states.items() if not revived or state not in UNSETTLED]
     if missed:
         raise UnrepairedError(f"not dead: {', '.join(missed)}; see `relay dead list`")
+
+
+def _redacted(row: dict[str, Any]) -> dict[str, Any]:
+    """Earlier releases shortened the hashes in the reasons that they stored."""
+    return row if row["last_error"] is None else row | {"last_error": redact(str(row["last_error"]))}

@@ -188,12 +188,12 @@ def test_refused_for_good_is_dead_at_once_with_its_reason(box: Outbox) -> None:
 @pytest.mark.parametrize("refused_for_ms", [0, DAY], ids=["retrying", "given up"])
 def test_a_reason_is_stored_redacted_on_one_line_and_cut_to_2000(box: Outbox, refused_for_ms: int) -> None:
     seq = box.put(refused_for_ms=refused_for_ms)
-    reason = f"token_hash {'ab' * 32} differs\nfrom\x00 {'T' * 43} \ud800" + " word" * 1000
+    reason = f"token_hash {'ab' * 32} differs\nfrom\x00 {'T' * 43} \ud800" + " ninety" * 1000
 
     settle_one(box, seq, Verdict(Outcome.REFUSED_FOR_NOW, reason))
 
     stored = box.row(seq)["last_error"]
-    assert "token_hash abababab… differs from\\x00 [token] \\ud800 word" in stored
+    assert "token_hash [hash] differs from\\x00 [token] \\ud800 ninety" in stored
     assert len(stored) == 2000
 
 

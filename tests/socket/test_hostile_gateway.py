@@ -13,6 +13,7 @@ import pytest
 from outbox import Outcome
 from relay import socket_gateway
 from relay.socket_gateway import SocketGateway
+from relay.socket_protocol import read_answer
 from tests.conftest import allowed
 from tests.socket.accepting import accepting
 from tests.socket.clients import NOBODY, become, params
@@ -58,14 +59,24 @@ def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, cli
     assert len(server.requests) == 1
 
 
-def test_what_a_gateway_says_of_its_trouble_is_shortened_and_harmless(at: Path, client: SocketGateway) -> None:
+def test_what_a_gateway_says_of_its_trouble_is_redacted_and_harmless(at: Path, client: SocketGateway) -> None:
     with scripted(at, error(f"\x1b[2J trouble with {HASH} " + "x " * 10_000)):
         (verdict,) = client.deliver([message()], allowed)
         client.close()
     reason = verdict.reason or ""
     assert verdict.outcome is Outcome.UNREACHABLE
-    assert "\\x1b[2J trouble with abababab…" in reason
+    assert "\\x1b[2J trouble with [hash]" in reason
     assert ("\x1b" in reason, HASH in reason, len(reason) > 2_000) == (False, False, False)
+
+
+@pytest.mark.parametrize("before", range(8_000 - 70, 8_002, 7))
+def test_an_answer_that_is_cut_within_a_hash_shows_no_half_of_it(before: int) -> None:
+    # Spaces, of which a reason keeps one: what is left is the end.
+    answer = read_answer(f'{{"id":"1","error":"{" " * before}{HASH} {"x" * 9_000}"}}'.encode(), is_cut=True)
+    assert answer is not None
+    assert answer.error is not None
+    assert HASH[:4] not in answer.error
+    assert answer.error.endswith("[cut off]")
 
 
 def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_only(

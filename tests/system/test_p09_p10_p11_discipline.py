@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect
 
+from assistant_store import CreatedInvite
 from outbox import Destination, Message, open_engine, writing
 from outbox.clock import now_ms
 from outbox.leases import LONGEST_LEASE, Leases
@@ -157,10 +158,57 @@ def test_p11_no_token_hash_or_code_is_logged_stored_as_a_reason_or_shown(stores:
         # Six digits occur by chance inside ids and instants; as a word of their own they do not.
         secrets.append(f'"{created.code}"')
     assert [(secret, text) for text in shown for secret in secrets if secret in text] == []
-    assert any(f"{bad.invite.token_hash[:8]}…" in text for text in shown), "the payload is shown, its hashes shortened"
+    assert any(f"{bad.invite.token_hash[:8]}…" in text for text in shown), "of a token's hash eight digits are shown"
+    assert not any(one in text for text in shown for one in starts_of_code_hashes(good, lost, voice, bad))
     stored = stored_text(stores.source) + stored_text(stores.mirror)
     assert good.invite.token_hash in stored
     assert not any(created.raw_token and created.raw_token in stored for created in (good, lost, voice, bad))
+
+
+def starts_of_code_hashes(*made: CreatedInvite) -> list[str]:
+    """Six digits of a code's hash leave a handful of the 900,000 codes."""
+    found = [one for created in made for one in (created.invite.invite_code_hash, created.invite.voice_code_hash)]
+    return [one[:6] for one in found if one is not None]
+
+
+def as_an_earlier_release_told(hash_: str) -> str:
+    return f"UNIQUE constraint failed: '{hash_[:8]}…'"
+
+
+def test_p11_nothing_of_a_codes_hash_is_shown_of_what_earlier_releases_and_other_writers_stored(
+    stores: Stores,
+) -> None:
+    voice = stores.create(
+        source_channel="phone", expected_external_user_id="+15551234567", friend_name="A", guardian_name="B"
+    )
+    made = [stores.create(), voice, stores.create(), stores.create()]
+    hashes = [str(one.invite.invite_code_hash or one.invite.voice_code_hash) for one in made]
+    payloads = [row["payload"] for row in stores.messages()]
+    escaped = "".join(f"\\u{ord(one):04x}" for one in hashes[3])
+    payloads[2] = payloads[2][: payloads[2].index(hashes[2]) + 20]
+    payloads[3] = payloads[3].replace(hashes[3], escaped)
+    for one, hash_, payload in zip(made, hashes, payloads, strict=True):
+        write(
+            stores.source,
+            "UPDATE outbox_messages SET state = 'dead', settled_at = 1, last_error = :told, payload = :payload"
+            " WHERE key = :key",
+            told=as_an_earlier_release_told(hash_),
+            payload=payload,
+            key=one.invite.id,
+        )
+    with running_relay(stores) as worker:
+        until("the relay shows itself", lambda: shown_alive_since(stores, 0))
+        # Awake, it would write what it says of itself again.
+        freeze(worker, stores)
+        write(stores.source, "UPDATE outbox_relays SET last_error = :told", told=as_an_earlier_release_told(hashes[0]))
+        commands = [("dead", "list"), ("status",), *(("dead", "show", str(row["seq"])) for row in stores.messages())]
+        shown = [relay(stores, *one, *flag, COLUMNS="9999").out for one in commands for flag in ((), ("--json",))]
+        worker.process.send_signal(signal.SIGCONT)
+        worker.terminate()
+    assert [(one, text) for text in shown for one in starts_of_code_hashes(*made) if one in text] == []
+    assert escaped[:12] not in "".join(shown)
+    # Text and JSON, of two lists (of each relay's last error, too) and of each message.
+    assert sum("UNIQUE constraint failed" in text for text in shown) == 2 * (2 + len(made))
 
 
 def stored_text(engine: Engine) -> str:
