@@ -33,17 +33,14 @@ def host_name() -> str:
 def started_ticks(pid: int) -> int | None:
     """When a process started, in ticks since the kernel did; None where that cannot be read."""
     try:
-        # The name in parentheses may hold spaces and parentheses itself.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return int(fields[_STARTED - 3])
+        return int(_stat_behind_name(pid)[_STARTED - 3])
     except (OSError, ValueError, IndexError):
         return None
 
 
 def may_live(at_host: str | None, pid: int, pid_started: int | None) -> bool:
     """False only if that process ran here and is certainly gone, also where its pid was given to another."""
-    here = host()
-    if here is None or at_host != here:
+    if not is_here(at_host):
         return True
     # Others mean a group of processes, or every process, or no number of a process at all.
     if not 1 <= pid <= _LARGEST_PID:
@@ -63,7 +60,7 @@ def is_stopped(at_host: str | None, pid: int, pid_started: int | None) -> bool:
     if not is_here(at_host) or not may_live(at_host, pid, pid_started):
         return False
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in ("T", "t")
+        return _stat_behind_name(pid)[0] in ("T", "t")
     except (OSError, IndexError):
         return False
 
@@ -72,3 +69,9 @@ def is_here(at_host: str | None) -> bool:
     """Whether ``at_host``, as `host` said it elsewhere, is where this process runs; False where nothing tells."""
     here = host()
     return here is not None and at_host == here
+
+
+def _stat_behind_name(pid: int) -> list[str]:
+    """The fields that the kernel tells of a process, from the third on: its state."""
+    # The name in parentheses may hold spaces and parentheses itself.
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

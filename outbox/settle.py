@@ -58,10 +58,11 @@ def settle(
     """
     standing = statements.tokens_standing(connection, destination, {one.message.shard for one in judged})
     writes = _Writes()
+    kept = partial(_kept, connection)
     result = []
     for one in judged:
         fenced = one if _stands(standing, tokens, one.message) else Judged(one.message, _LEASE_LOST)
-        state = _write(writes, fenced, policy, now, partial(_kept, connection))
+        state = _write(writes, fenced, policy, now, kept)
         if fenced.counted and state is State.RETRYING:
             # A message that is refused stops no relay: those that stopped before are no longer in a row.
             statements.set_attempts(connection, destination, one.message.seq, one.message.attempts, crashes=0)

@@ -3,8 +3,22 @@
 from sqlalchemy import Engine
 
 from outbox import Destination, State, reading, statements
+from relay.drain import Drain
 from relay.errors import UnrepairedError
 from relay.instants import in_iso_8601
+
+
+def refuse_what_cannot_be_drained(drain: Drain) -> None:
+    """Raises `UnrepairedError` where ``drain`` found something due that it leaves alone."""
+    if drain.apart.seqs:
+        raise UnrepairedError(
+            f"{len(drain.apart.seqs)} messages cannot be settled, such as {min(drain.apart.seqs)}; "
+            "see the log for what refuses their rows"
+        )
+    for topic, reason in drain.closed.reasons.items():
+        raise UnrepairedError(
+            f"messages of {topic} wait for a newer gateway: {reason}. Nothing was lost; upgrade it and run this again"
+        )
 
 
 def refuse_what_is_left(source: Engine) -> None:

@@ -153,10 +153,8 @@ def verdict_of(answer: Answer, message: Message) -> Verdict | Odd:
             return DELIVERED
         case _, str() as error if error.startswith(INVALID_PARAMS):
             return Verdict(Outcome.REFUSED_FOR_GOOD, error)
-        case _, str() as error if error.startswith(UNKNOWN_METHOD):
-            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
-        case _, str() as error if error.startswith(NEWER_PAYLOAD):
-            # None newer than it said that it reads was sent.
+        case _, str() as error if error.startswith((UNKNOWN_METHOD, NEWER_PAYLOAD)):
+            # No payload newer than it said that it reads was sent.
             return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
         case _, str() as error if FOREIGN_KEY in error:
             return Verdict(Outcome.REFUSED_FOR_NOW, error)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from relay.standard_output import open_nowhere
+from relay.descriptors import DescriptorStream, open_nowhere, write_some
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -26,12 +26,12 @@ PATIENCE_SECONDS = 0.5
 ROOM_SECONDS = 0.01
 
 
-class DroppingStream(io.RawIOBase):
+class DroppingStream(DescriptorStream):
     """Takes what is written and returns at once, or nearly so."""
 
     def __init__(self, fd: int) -> None:
+        super().__init__(fd)
         self.dropped_line: Callable[[int], str] = "{} lines of the log could not be written in time\n".format
-        self._fd = fd
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._unwritten_bytes = 0
@@ -41,15 +41,6 @@ class DroppingStream(io.RawIOBase):
         self._is_stuck = False
         self._has_ended = False
         self._writer: threading.Thread | None = None
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return os.isatty(self._fd)
 
     def write(self, data: "ReadableBuffer") -> int:
         line = bytes(data)
@@ -128,10 +119,7 @@ def _unwritten(fd: int, data: bytes) -> bytes:
     """Writes ``data``, however long that takes; what could not be written because of an error."""
     while data:
         try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            # Another process has made the descriptor that it shares non-blocking.
-            select.select([], [fd], [], 1.0)
+            data = data[write_some(fd, data) :]
         except OSError:
             return data
     return b""

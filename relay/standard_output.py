@@ -4,12 +4,11 @@ After the first error it takes what is written and drops it, so that the end of 
 """
 
 import io
-import os
-import select
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from outbox.redact import printable
+from relay.descriptors import DescriptorStream, open_nowhere, write_some
 from relay.errors import OutputFailedError, ReaderGoneError
 
 if TYPE_CHECKING:
@@ -18,21 +17,12 @@ if TYPE_CHECKING:
 DESCRIPTOR = 1
 
 
-class OutputStream(io.RawIOBase):
+class OutputStream(DescriptorStream):
     """Writes all that it is given, or raises `ReaderGoneError` or `OutputFailedError` once and goes silent."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        super().__init__(fd)
         self._has_ended = False
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return os.isatty(self._fd)
 
     def end(self) -> None:
         """Drops what is written from now on."""
@@ -43,10 +33,7 @@ class OutputStream(io.RawIOBase):
         size = len(rest)
         while rest and not self._has_ended:
             try:
-                rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:
-                # Another process has made the descriptor that it shares non-blocking.
-                select.select([], [self._fd], [], 1.0)
+                rest = rest[write_some(self._fd, rest) :]
             except (BrokenPipeError, ConnectionResetError):
                 # A socket can say either.
                 self.end()
@@ -83,14 +70,3 @@ def drop_the_rest() -> None:
     stream = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(stream, OutputStream):
         stream.end()
-
-
-def open_nowhere(descriptor: int) -> TextIO:
-    """What a stream writes to whose descriptor was closed when the process started."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        # C libraries write there too, and no socket or database may be what they write to.
-        os.dup2(nowhere, descriptor, inheritable=True)
-    return open(nowhere, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - for good

@@ -21,9 +21,10 @@ from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
 from relay.drain import Drain
-from relay.errors import OtherGatewayError, UnreachableError, UnrepairedError
+from relay.errors import OtherGatewayError, UnreachableError
 from relay.gateway import Gateway, GatewayUnreachableError
 from relay.introduction import Introduction, known_as
+from relay.left import refuse_what_cannot_be_drained
 from relay.noted import Noted
 from relay.open import answers_within, assistants, shown, shown_whole
 from relay.periodic import Periodic, renewed_every, schedule
@@ -123,7 +124,7 @@ class Worker:
                 if until_empty and not breaker.is_open:
                     wait = LOOK_AGAIN_SECONDS
                     if self._is_empty(drain):
-                        _refuse_what_is_left(drain)
+                        refuse_what_cannot_be_drained(drain)
                         return
                     self._probe_for_others(drain, breaker)
                 trouble.close()
@@ -240,18 +241,6 @@ class Worker:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _refuse_what_is_left(drain: Drain) -> None:
-    if drain.apart.seqs:
-        raise UnrepairedError(
-            f"{len(drain.apart.seqs)} messages cannot be settled, such as {min(drain.apart.seqs)}; "
-            "see the log for what refuses their rows"
-        )
-    for topic, reason in drain.closed.reasons.items():
-        raise UnrepairedError(
-            f"messages of {topic} wait for a newer gateway: {reason}. Nothing was lost; upgrade it and run this again"
-        )
 
 
 def leases_of(outbox: Engine, settings: Settings) -> Leases:
