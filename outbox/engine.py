@@ -52,8 +52,8 @@ def open_engine(
     raises `DatabaseMissingError` when a connection is made. ``module`` is the driver: `pysqlite3` where it is
     installed, unless given. A process must use one driver only for one file: the locks of two do not see each other,
     and commits can be lost. Pass ``sqlite3`` in a process that opens the same file through aiosqlite or by itself.
-    ``cache_mib`` is what each connection keeps in memory, about 2 unless given. A ``relay``, or whoever else mirrors,
-    copies the log into the database before it gets so long that the daemon's commits must.
+    ``cache_mib`` is what each connection keeps in memory, about 2 unless given. A ``relay``, or any other that
+    mirrors, copies the log into the database before it gets so long that the daemon's commits must.
 
     PostgreSQL: READ COMMITTED, whatever the server's default; nothing is kept in the session, so a transaction-mode
     pooler may stand between. With ``notify=False`` no NOTIFY is sent with what is enqueued, and only polling finds it.
@@ -119,7 +119,7 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that may write: commits at the end, rolls back on an exception.
 
-    SQLite: holds the write lock from its start. PostgreSQL: whoever reads in order to write locks what it reads.
+    SQLite: holds the write lock from its start. PostgreSQL: what reads in order to write locks what it reads.
     """
     try:
         with engine.begin() as connection:
@@ -168,8 +168,8 @@ def takes_writes(connection: Connection) -> bool:
 def let_others_write(engine: Engine, took_seconds: float) -> None:
     """A pause between two long-ish writing transactions of one task, at least as long as the last of them took.
 
-    SQLite's lock is no queue: who waits for it looks again every 100 ms at worst, and a loop that takes it anew at once
-    would be there first each time, until the others' patience ends. PostgreSQL needs none.
+    SQLite's lock is no queue: who waits for it looks again every 100 ms at worst, and a loop that takes it again at
+    once would be there first each time, until the others' patience ends. PostgreSQL needs none.
     """
     if engine.dialect.name == "sqlite":
         threading.Event().wait(max(LONGEST_LOOK_SECONDS, took_seconds))

@@ -50,7 +50,7 @@ class Noted:
             self._write()
 
     def answered_others(self) -> None:
-        """What it is down for, if it is now, begins anew."""
+        """What it is down for, if it is now, begins again."""
         self._is_down = False
 
     def delivered(self) -> None:
