@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError, NewerPayloadError
 from gateway_store.invite import Invite, values_of
+from outbox.schema_version import schema_version
 
 LARGEST_INTEGER = 2**53 - 1
 SCHEMA_VERSION = 1
@@ -94,8 +95,9 @@ def parse_payload(payload: "str | Mapping[str, Any] | InvitePayload") -> Invite:
 def _refuse_newer(given: object, *names: str) -> None:
     """Before anything else is judged: what a later version means by its fields is not known here, so a status or a
     type that looks wrong may be right, and a field passed over as unknown may be what matters."""
-    for version in (given.get(name) for name in names) if isinstance(given, Mapping) else ():
-        if type(version) is int and SCHEMA_VERSION < version <= LARGEST_INTEGER:
+    for said in (given.get(name) for name in names) if isinstance(given, Mapping) else ():
+        version = schema_version(said)
+        if version is not None and version > SCHEMA_VERSION:
             raise NewerPayloadError(version, SCHEMA_VERSION)
 
 

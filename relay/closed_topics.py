@@ -1,13 +1,12 @@
 """Topics that the destination is too old for: their messages stay pending, behind one probe, and others go on."""
 
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from outbox import Message, Outcome, Verdict
+from outbox.schema_version import schema_version_of
 from outbox.settle import Settled
 from outbox.statements import NewerThan
 from relay.backoff import Breaker
@@ -97,16 +96,6 @@ class ClosedTopics:
                 effect="its messages stay pending, no attempt is counted; other topics go on",
                 next_probe_in_seconds=round(wait.total_seconds(), 1),
             )
-
-
-def schema_version_of(payload: str) -> int:
-    """The version that a payload says it has; 1 where it says none, or is none that could be read."""
-    try:
-        found = json.loads(payload)
-    except (ValueError, RecursionError):
-        return 1
-    version = found.get("schemaVersion") if isinstance(found, dict) else None
-    return int(version) if isinstance(version, int | float) and math.isfinite(version) else 1
 
 
 def _must_wait(message: Message, closed: _Closed) -> bool:

@@ -14,6 +14,7 @@ from tenacity import (
 
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
+from outbox.schema_version import schema_version_of
 from relay.gateway import Gateway
 from relay.undeliverable import why_undeliverable
 
@@ -49,7 +50,8 @@ def deliver(gateway: Gateway, messages: Sequence[Message], prove: Prove, sleep: 
 
 def _attempt(gateway: Gateway, messages: Sequence[Message], prove: Prove) -> dict[int, Verdict]:
     try:
-        return dict(zip((one.seq for one in messages), gateway.deliver(messages, prove), strict=True))
+        verdicts = zip(messages, gateway.deliver(messages, prove), strict=True)
+        return {message.seq: _without_contradiction(message, verdict) for message, verdict in verdicts}
     except LeaseLostError as error:
         return {one.seq: Verdict(Outcome.LEASE_LOST, str(error)) for one in messages}
     except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a verdict
@@ -59,6 +61,14 @@ def _attempt(gateway: Gateway, messages: Sequence[Message], prove: Prove) -> dic
     # One of them breaks the gateway in a way nobody foresaw: find it, so that its neighbours are delivered.
     middle = len(messages) // 2
     return _attempt(gateway, messages[:middle], prove) | _attempt(gateway, messages[middle:], prove)
+
+
+def _without_contradiction(message: Message, verdict: Verdict) -> Verdict:
+    """A topic closed above the version that the message has would leave it due at once, again and again."""
+    if verdict.outcome is not Outcome.TOPIC_CLOSED or schema_version_of(message.payload) > verdict.reads:
+        return verdict
+    reason = f"the gateway reads schema version {verdict.reads}, and of this message alone: {verdict.reason}"
+    return Verdict(Outcome.REFUSED_FOR_NOW, reason)
 
 
 def _is_unreachable(verdict: Verdict) -> bool:

@@ -9,6 +9,7 @@ from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.redact import redact_cut
+from outbox.schema_version import NAME, schema_version, why_no_version
 from relay.gateway import KNOWN_TO_ALL, GatewayFacts
 from relay.socket_connection import BrokenError
 
@@ -93,12 +94,12 @@ def facts_in(answer: Answer) -> GatewayFacts:
     if answer.error is not None and OF_THE_STORE.search(answer.error):
         raise BrokenError(f"the gateway answered: {answer.error}")
     found = answer.result if isinstance(answer.result, dict) else {}
-    version, batches = found.get("schemaVersion"), found.get("batches")
+    batches = found.get("batches")
     return GatewayFacts(
         identity=_text(found.get("identity")),
         drained_from=_text(found.get("drainedFrom")),
         batches=batches if type(batches) is int else 0,
-        reads=version if type(version) is int and version >= KNOWN_TO_ALL else KNOWN_TO_ALL,
+        reads=schema_version(found.get(NAME)) or KNOWN_TO_ALL,
     )
 
 
@@ -115,8 +116,11 @@ def request_line(message: Message, request_id: str, reads: int) -> bytes | Verdi
         return Verdict(Outcome.REFUSED_FOR_GOOD, str(error))
     except (ValueError, RecursionError) as error:
         return Verdict(Outcome.REFUSED_FOR_GOOD, f"the payload is not JSON: {type(error).__name__}")
-    version = found.get("schemaVersion") if isinstance(found, dict) else None
-    if isinstance(version, int | float) and version > reads:
+    said = found.get(NAME) if isinstance(found, dict) else None
+    version = schema_version(said)
+    if version is None:
+        return Verdict(Outcome.REFUSED_FOR_GOOD, why_no_version(said))
+    if version > reads:
         reason = f"newer than this gateway: schema version {version}, the gateway reads {reads}; upgrade the gateway"
         return Verdict(Outcome.TOPIC_CLOSED, reason, reads=reads)
     line = _line(request_id, METHOD, params)

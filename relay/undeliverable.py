@@ -9,39 +9,59 @@ from outbox import Message
 from outbox.driver import is_plain_text
 from outbox.message import LARGEST_INTEGER, NEVER_DELIVERED
 from outbox.pages import shown_id
+from outbox.schema_version import NAME, json_integer, said_in, schema_version, why_no_version
+
+_VERSION_NAME = f'"{NAME}"'
+_USUAL_END = f"{_VERSION_NAME}:1}}"
 
 
 def why_undeliverable(message: Message) -> str | None:
     """The reason for which it is refused for good, or None."""
     problem = message.unreadable or _problem(message)
-    return None if problem is None else NEVER_DELIVERED + problem
+    if problem is not None:
+        return NEVER_DELIVERED + problem
+    if _is_as_the_library_writes(message):
+        return None
+    if not message.payload.isascii() and not is_plain_text(message.payload):
+        return NEVER_DELIVERED + "its payload is no text that every database can hold"
+    return _problem_of_pairs(message)
 
 
 def _problem(message: Message) -> str | None:
-    key, payload = message.key, message.payload
-    if not is_plain_text(key):
-        return f"its key {shown_id(key)} is no text that every database can hold"
+    if not is_plain_text(message.key):
+        return f"its key {shown_id(message.key)} is no text that every database can hold"
     if abs(message.version) > LARGEST_INTEGER:
         # Delivered, it would supersede every other message of its key.
         return f"its version {message.version} is none that a row can have"
-    # As the library writes it: the id comes first, and there is no other.
-    if payload.startswith(f'{{"id":"{key}",') and payload.count('"id"') == 1 and "\\" not in payload:
-        return None if payload.count('"schemaVersion"') <= 1 else _another_id(payload, key)
-    if not payload.isascii() and not is_plain_text(payload):
-        return "its payload is no text that every database can hold"
-    return _another_id(payload, key)
+    return None
 
 
-def _another_id(payload: str, key: str) -> str | None:
+def _is_as_the_library_writes(message: Message) -> bool:
+    """The id comes first and the version last, or there is none; and there is no other of either."""
+    payload = message.payload
+    if not payload.startswith(f'{{"id":"{message.key}",') or payload.count('"id"') != 1 or "\\" in payload:
+        return False
+    versions = payload.count(_VERSION_NAME)
+    return versions == 0 or (versions == 1 and payload.endswith(_USUAL_END))
+
+
+def _problem_of_pairs(message: Message) -> str | None:
+    """Of one that is no JSON, none: that is the gateway's to say."""
     try:
-        found = json.loads(payload, object_pairs_hook=list)
+        found = json.loads(message.payload, object_pairs_hook=list, parse_int=json_integer)
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, list):
         return None
     # Every pair counts: of a key given twice one reader takes the first and another the last.
-    if sum(isinstance(pair, tuple) and pair[0] == "schemaVersion" for pair in found) > 1:
-        return "its payload says its schemaVersion twice"
+    versions = said_in(found)
+    if len(versions) > 1:
+        return NEVER_DELIVERED + "its payload says its schemaVersion twice"
     ids = [pair[1] for pair in found if isinstance(pair, tuple) and pair[0] == "id"]
-    other = next((id_ for id_ in ids if isinstance(id_, str) and id_ != key), None)
-    return None if other is None else f"its payload is invite {shown_id(other)}, another than its key"
+    other = next((id_ for id_ in ids if isinstance(id_, str) and id_ != message.key), None)
+    if other is not None:
+        return NEVER_DELIVERED + f"its payload is invite {shown_id(other)}, another than its key"
+    if versions and schema_version(versions[0]) is None:
+        # It is its key's own, so an older message of the key must not be delivered in its place.
+        return why_no_version(versions[0])
+    return None

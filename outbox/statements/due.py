@@ -19,6 +19,7 @@ from outbox.message import (
     Origin,
 )
 from outbox.rows import ForKeys
+from outbox.statements.schema_version import version_of_payload
 
 # More than this no honest topic, key or reason has. Sizes are asked for before a text is read.
 _MAX_TEXT_BYTES = 65_536
@@ -87,28 +88,6 @@ class NewerThan(NamedTuple):
     reads: int
 
 
-# A payload of an odd shape or size counts as version 1: it is to be refused. The names in braces, here and below, are
-# filled in by `str.format`. PostgreSQL takes no number of any length for one.
-_VERSION = {
-    "sqlite": f"""
-        CASE WHEN octet_length(m.payload) <= {MAX_DELIVERED_BYTES} AND json_valid(m.payload) THEN
-            CASE WHEN json_type(m.payload, '$.schemaVersion') IN ('integer', 'real')
-                 THEN json_extract(m.payload, '$.schemaVersion') ELSE 1 END
-        ELSE 1 END
-    """,
-    "postgresql": rf"""
-        CASE WHEN octet_length(m.payload) <= {MAX_DELIVERED_BYTES}
-             THEN coalesce(CAST(substring(m.payload from '"schemaVersion"\s*:\s*([0-9]{{1,15}})') AS numeric), 1)
-        ELSE 1 END
-    """,
-}
-
-
-def version_of_payload(dialect: str) -> str:
-    """The schema version of the payload of the message ``m``, as SQL."""
-    return _VERSION[dialect]
-
-
 class Apart(NamedTuple):
     """Messages that this relay could not settle, by ``seq``: it leaves them alone."""
 
@@ -119,16 +98,16 @@ Left = NewerThan | Apart
 """What is to be left where it is."""
 
 
-def _but(dialect: str, left: Sequence[Left]) -> tuple[str, dict[str, Any]]:
+def _but(connection: Connection, left: Sequence[Left]) -> tuple[str, dict[str, Any]]:
     """What leaves ``left`` out, and its parameters. Nothing on most days, so that each query is as it always was."""
-    words, given = "", dict[str, Any]()
+    words, given, is_sqlite = "", dict[str, Any](), connection.dialect.name == "sqlite"
     for number, one in enumerate(left):
         if isinstance(one, Apart):
-            among = "SELECT value FROM json_each(:apart)" if dialect == "sqlite" else "SELECT unnest(:apart)"
+            among = "SELECT value FROM json_each(:apart)" if is_sqlite else "SELECT unnest(:apart)"
             words += f" AND m.seq NOT IN ({among})"
-            given["apart"] = json.dumps(one.seqs) if dialect == "sqlite" else list(one.seqs)
+            given["apart"] = json.dumps(one.seqs) if is_sqlite else list(one.seqs)
             continue
-        newer = f" AND {_VERSION[dialect]} > :reads_{number}" if one.reads else ""
+        newer = f" AND {version_of_payload(connection)} > :reads_{number}" if one.reads else ""
         words += f" AND NOT (m.topic = :shut_{number}{newer})"
         given |= {f"shut_{number}": one.topic} | ({f"reads_{number}": one.reads} if one.reads else {})
     return words, given
@@ -159,7 +138,7 @@ class _Due:
         """At most ``limit``, and no more once their payloads have ``max_bytes``; none that ``but`` names."""
         if limit <= 0 or max_bytes <= 0:
             return Found([], any_retrying=True)
-        words, more = _but(connection.dialect.name, but)
+        words, more = _but(connection, but)
         query = Sized(self._sql.replace("{but}", words)) if words else self._everything
         # Below its share of the batch no payload can make it larger than wanted.
         short = min(max_bytes // limit, MAX_DELIVERED_BYTES)
@@ -366,7 +345,7 @@ def anything_due(
     connection: Connection, destination: Destination, now: int, too_far: int, but: Sequence[Left] = ()
 ) -> bool:
     """Whether any message, of any relay's shards, could be delivered now; those that ``but`` names cannot."""
-    words, more = _but(connection.dialect.name, but)
+    words, more = _but(connection, but)
     query = Sized(_ANYTHING_DUE.replace("{but}", words)) if words else _ANYTHING_AT_ALL_DUE
     ((found,),) = query.rows(connection, destination=destination.value, now=now, too_far=too_far, **more)
     return bool(found)

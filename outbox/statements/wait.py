@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from outbox.driver import Sized
 from outbox.message import Destination
-from outbox.statements.due import version_of_payload
+from outbox.statements.schema_version import version_of_payload
 
 # A key shorter than this may stand in a reason as a part of another word.
 _SHORTEST_KEY = 8
@@ -60,7 +60,7 @@ def next_try_at(connection: Connection, destination: Destination) -> int | None:
 
 def first_newer_than(connection: Connection, destination: Destination, topic: str, reads: int) -> int | None:
     """The lowest ``seq`` of pending messages with a payload of a later version, among the oldest and newest 1,000."""
-    version = version_of_payload(connection.dialect.name)
+    version = version_of_payload(connection)
     ends = [
         f"""
         SELECT * FROM (SELECT m.seq, m.payload FROM outbox_messages AS m

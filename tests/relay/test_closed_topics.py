@@ -101,8 +101,13 @@ def test_until_empty_ends_and_says_what_waits_for_a_newer_gateway(stores: Stores
     assert stores.states() == ["pending", "delivered", "delivered"]
 
 
-@pytest.mark.parametrize("version", ["2", True, None, 1.0, 1])
-def test_what_is_no_newer_version_is_for_the_gateway_to_judge(stores: Stores, version: object) -> None:
+NO_VERSION, NO_NEWER_ONE = ["2", True, 2.5, 2**53], [None, 1.0, 1]
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [*((one, "dead") for one in NO_VERSION), *((one, "delivered") for one in NO_NEWER_ONE)]
+)
+def test_what_is_no_newer_version_waits_for_no_newer_gateway(stores: Stores, version: object, state: str) -> None:
     create_many(stores, 3)
     first, odd, _ = stores.messages()
     make_newer(stores, [first["seq"]])
@@ -115,7 +120,24 @@ def test_what_is_no_newer_version_is_for_the_gateway_to_judge(stores: Stores, ve
 
     with draining(stores, Taking(), batch_size=1) as drain:
         drain_all(drain)
-    assert stores.states() == ["pending", "delivered", "delivered"]
+    assert stores.states() == ["pending", state, "delivered"]
+
+
+@pytest.mark.parametrize("reads", [1, 2, 5])
+def test_an_answer_that_contradicts_itself_concerns_its_message_alone(stores: Stores, reads: int) -> None:
+    """Closed above a version that the message has not, the topic would leave it due at once, for ever."""
+    create_many(stores, 3)
+    first = stores.messages()[0]["seq"]
+
+    class Contradicting(Older):
+        def _judge(self, message: Message) -> Verdict:
+            return Verdict(Outcome.TOPIC_CLOSED, "newer", reads=reads) if message.seq == first else DELIVERED
+
+    with draining(stores, Contradicting()) as drain:
+        drain_all(drain)
+        assert drain.closed.reasons == {}
+    assert stores.states() == ["retrying", "delivered", "delivered"]
+    assert "newer" in stores.messages()[0]["last_error"]
 
 
 def test_after_an_outage_batches_begin_with_one_message_and_grow(stores: Stores) -> None:
