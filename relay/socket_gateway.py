@@ -21,10 +21,12 @@ from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachable
 from relay.socket_connection import BrokenError, Connection
 from relay.socket_protocol import (
     READ_ONLY,
+    UPGRADE,
     Answer,
     ConfusedAnswerError,
     Odd,
     claim_line,
+    closes_topic,
     facts_in,
     is_answered_well,
     method_missing,
@@ -191,7 +193,8 @@ class SocketGateway:
                 return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {odd.text}")
             return self._after_no_answer(message, odd.text, until)
         self._judge_closing(flight, until)
-        self._doubts.end(message)
+        if flight.verdicts[message.seq].outcome is not Outcome.UNREACHABLE:
+            self._doubts.end(message)
         return flight.verdicts[message.seq]
 
     def _after_no_answer(self, message: Message, said: str, until: float) -> Verdict:
@@ -221,20 +224,34 @@ class SocketGateway:
             flight.verdicts[seq] = Verdict(outcome, f"the gateway answered: {odd.text}")
 
     def _judge_closing(self, flight: _Flight, until: float) -> None:
-        """An answer that would close the topic is about its message alone where the gateway answered another one well,
-        or a probe of the method."""
-        if flight.closing and (flight.answered_well or self._method_answers(until)):
-            for seq in flight.closing:
-                reason = f"the gateway answers others, and of this message alone: {flight.verdicts[seq].reason}"
-                flight.verdicts[seq] = Verdict(Outcome.REFUSED_FOR_NOW, reason)
+        """An answer that would close the topic does so where a probe of the method is answered like that as well.
+
+        It is about its message alone where the gateway answered another one well, or the probe; and where that has no
+        answer, or an odd one, the gateway is in trouble and nothing is known of the method.
+        """
+        if not flight.closing:
+            return
+        probed = None if flight.answered_well else self._probe_of_method(until)
+        if flight.answered_well or (probed is not None and is_answered_well(probed)):
+            outcome, words = Outcome.REFUSED_FOR_NOW, "the gateway answers others, and of this message alone"
+        elif probed is None or not closes_topic(probed):
+            outcome, words = Outcome.UNREACHABLE, "the gateway says nothing else of the method, and of this message"
+        else:
+            return
+        for seq in flight.closing:
+            said = (flight.verdicts[seq].reason or "").removesuffix(UPGRADE)
+            flight.verdicts[seq] = Verdict(outcome, f"{words}: {said}")
 
     def _method_answers(self, until: float) -> bool:
+        probed = self._probe_of_method(until)
+        return probed is not None and is_answered_well(probed)
+
+    def _probe_of_method(self, until: float) -> Answer | None:
         try:
-            answer = self._ask(method_probe_line(), min(until, time.monotonic() + self._answer_seconds))
+            return self._ask(method_probe_line(), min(until, time.monotonic() + self._answer_seconds))
         except (BrokenError, ConfusedAnswerError, OSError):
             self.close()
-            return False
-        return is_answered_well(answer)
+            return None
 
     def _fill(self, flight: _Flight) -> None:
         while flight.waiting and flight.has_room:

@@ -21,6 +21,8 @@ OF_THE_STORE = re.compile(
     re.IGNORECASE,
 )
 MAX_DEPTH = 100
+# The cure of what closes a topic, and of nothing else.
+UPGRADE = "; upgrade the gateway"
 # As SQLite and PostgreSQL say it, and a server of ours.
 READ_ONLY = re.compile(r"readonly database|read-only", re.IGNORECASE)
 # No invite has it.
@@ -84,6 +86,11 @@ def is_answered_well(answer: Answer) -> bool:
     if answer.error is not None:
         return answer.error.startswith(INVALID_PARAMS)
     return answer.result == {"id": PROBE_ID}
+
+
+def closes_topic(answer: Answer) -> bool:
+    """Whether a gateway asked with `method_probe_line` is too old for the method, or for every payload."""
+    return answer.error is not None and answer.error.startswith((UNKNOWN_METHOD, NEWER_PAYLOAD))
 
 
 def facts_in(answer: Answer) -> GatewayFacts:
@@ -159,7 +166,7 @@ def verdict_of(answer: Answer, message: Message) -> Verdict | Odd:
             return Verdict(Outcome.REFUSED_FOR_GOOD, error)
         case _, str() as error if error.startswith((UNKNOWN_METHOD, NEWER_PAYLOAD)):
             # No payload newer than it said that it reads was sent.
-            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}; upgrade the gateway", reads=0)
+            return Verdict(Outcome.TOPIC_CLOSED, f"the gateway answered: {error}{UPGRADE}", reads=0)
         case _, str() as error if FOREIGN_KEY in error:
             return Verdict(Outcome.REFUSED_FOR_NOW, error)
         case _, str() as error if any(words in error for words in OF_A_ROW):

@@ -225,7 +225,27 @@ def test_an_answer_that_would_close_the_topic_is_about_its_message_where_the_met
         client.close()
     odd = verdicts.pop(BAD)
     assert (odd.outcome, text in (odd.reason or "")) == (Outcome.REFUSED_FOR_NOW, True)
+    assert "upgrade" not in (odd.reason or ""), "that would be no cure"
     assert {one.outcome for one in verdicts.values()} == (set() if alone else {Outcome.DELIVERED})
+
+
+@pytest.mark.parametrize("text", ODD_ONES)
+@pytest.mark.parametrize(
+    "probed", [error("Internal error"), error(LOCKED), lambda _: None], ids=["odd", "locked", "gone"]
+)
+def test_a_topic_closes_only_where_a_probe_of_the_method_says_so_as_well(
+    at: Path, client: SocketGateway, probed: Answer, text: str
+) -> None:
+    """Otherwise nothing is known of the method, and no attempt is counted."""
+
+    def answer(request: dict[str, Any]) -> bytes | None:
+        return error(text)(request) if "tokenHash" in request["params"] else probed(request)
+
+    with scripted(at, answer) as server:
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
+        server.answer = error(text)
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.TOPIC_CLOSED}
+        client.close()
 
 
 def test_what_was_never_sent_shows_nothing_of_the_gateway(at: Path, client: SocketGateway) -> None:
