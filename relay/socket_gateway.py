@@ -38,8 +38,6 @@ from relay.socket_protocol import (
 )
 
 ANSWER_SECONDS = 5.0
-# For the answer to a message that is sent alone, because an earlier one did not come, by a gateway that answers probes.
-DOUBTFUL_SECONDS = 1.0
 # Enough in flight to fill a transaction of the server, little enough to be answered in time by one that commits each
 # request by itself.
 WINDOW_REQUESTS = 500
@@ -159,8 +157,8 @@ class SocketGateway:
             rest = self._unreachable(error)
             unanswered = len(messages) - len(flight.verdicts) - len(flight.odd)
             log.warning("gateway_connection_broken", reason=rest.reason, unanswered=unanswered)
-            if flight.awaited:
-                # Gateways answer in order, so it was at this one.
+            if flight.awaited and not _is_over(until):
+                # Gateways answer in order, so it was at this one. A gateway that is slow with all is slow with none.
                 self._doubts.begin(next(iter(flight.awaited.values())).seq)
         except BaseException:
             self.close()
@@ -175,15 +173,19 @@ class SocketGateway:
     def _deliver_alone(self, message: Message, prove: Prove, until: float) -> Verdict:
         """A message for which the answer did not come, between two probes: which of the two is the trouble?"""
         flight = _Flight(deque([message]))
+        # As long as any other answer may take; of a delivery so short that this is all of it, a part.
+        answer_seconds = min(self._answer_seconds, DELIVERY_SECONDS / 3)
         try:
             self._probe(min(until, time.monotonic() + self._answer_seconds))
-            self._exchange(flight, prove, until, min(DOUBTFUL_SECONDS, self._answer_seconds))
+            if _is_over(until - answer_seconds):
+                return self._unreachable(BrokenError("no time was left to wait for the answer to this message alone"))
+            self._exchange(flight, prove, until, answer_seconds)
         except LeaseLostError as error:
             self.close()
             return Verdict(Outcome.LEASE_LOST, str(error))
         except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
-            if not flight.awaited:
+            if not flight.awaited or _is_over(until):
                 return self._unreachable(error)
             return self._after_no_answer(message, str(error), until)
         if message.seq in flight.odd:
@@ -202,7 +204,8 @@ class SocketGateway:
             self._probe(min(until, time.monotonic() + self._answer_seconds))
         except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
-            times = self._doubts.fell_over(message)
+            # That there was no time left for an answer says nothing of the message.
+            times = None if _is_over(until) else self._doubts.fell_over(message)
             if times is None:
                 return self._unreachable(error)
             said = f"{said}; it was gone afterwards, {times} times"
@@ -372,3 +375,7 @@ class SocketGateway:
 
     def _unreachable(self, error: Exception) -> Verdict:
         return Verdict(Outcome.UNREACHABLE, f"{self._path}: {error}")
+
+
+def _is_over(until: float) -> bool:
+    return time.monotonic() >= until

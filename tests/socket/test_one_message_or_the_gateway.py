@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -354,3 +354,73 @@ def test_the_time_for_a_delivery_holds_for_all_that_belongs_to_it(
         assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
         client.close()
     assert server.requests == []
+
+
+@contextmanager
+def time_for_a_delivery(seconds: float) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket_gateway, "DELIVERY_SECONDS", seconds)
+        yield
+
+
+def test_running_out_of_the_time_for_a_delivery_raises_no_doubt_about_any_message(
+    at: Path, client: SocketGateway
+) -> None:
+    """A doubtful message would be sent alone, between two probes."""
+    with scripted(
+        at, lambda request: result(request) if request["params"]["id"] in ("inv-1", "inv-2") else b""
+    ) as server:
+        # Less than the answer to one message may take.
+        with time_for_a_delivery(2.0):
+            *_, last = client.deliver(many(), allowed)
+        assert last.outcome is Outcome.UNREACHABLE
+        server.answer = result
+        before = server.probes
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.DELIVERED}
+        client.close()
+    assert server.probes == before + 1, "on the new connection, and no other"
+
+
+def test_a_message_that_is_sent_alone_has_the_full_time_for_its_answer(at: Path, client: SocketGateway) -> None:
+    with scripted(at, only_bad(lambda _: None)) as server:
+        assert Outcome.UNREACHABLE in {one.outcome for one in client.deliver(many(), allowed)}
+        server.answer = only_bad(hang)
+        (verdict,) = client.deliver([message(3, BAD)], allowed)
+        client.close()
+    assert verdict.outcome is Outcome.REFUSED_FOR_NOW
+    assert "no answer within 3 s" in (verdict.reason or "")
+
+
+def test_a_doubtful_message_is_not_sent_where_no_time_is_left_for_its_answer(at: Path) -> None:
+    client = SocketGateway(at, TOPIC)
+    with scripted(at, lambda _: None) as server:
+        for one in many():
+            assert client.deliver([one], allowed)[0].outcome is Outcome.UNREACHABLE
+        server.answer = hang
+        server.requests.clear()
+        with time_for_a_delivery(1.0):
+            verdicts = client.deliver(many(), allowed)
+        client.close()
+    # A third of that time each: there is none for a third message, and on a busy machine for less.
+    assert len(server.requests) < 3
+    assert {one.outcome for one in verdicts[2:]} == {Outcome.UNREACHABLE}
+
+
+def test_running_out_of_time_after_a_message_does_not_blame_it_for_the_silence(at: Path) -> None:
+    """Unlike a gateway that is gone after it again and again while there was time to see it answer."""
+    client = SocketGateway(at, TOPIC)
+    with scripted(at, lambda _: None) as server:
+        client.deliver([message(3, BAD)], allowed)
+        server.answer = hang
+        usual, sent = server.probe_answer, len(server.requests)
+
+        def silent_afterwards(request: dict[str, Any]) -> bytes | None:
+            return usual(request) if len(server.requests) == sent else b""
+
+        server.probe_answer = silent_afterwards
+        for _ in range(FELL_OVER_BEFORE_BLAMED + 1):
+            sent = len(server.requests)
+            with time_for_a_delivery(1.0):
+                (verdict,) = client.deliver([message(3, BAD)], allowed)
+            assert verdict.outcome is Outcome.UNREACHABLE
+        client.close()
