@@ -336,7 +336,7 @@ class SocketGateway:
             raise BrokenError(f"another gateway is in its place by now: {self._facts.identity or 'it has no identity'}")
 
     def _probe(self, until: float) -> None:
-        """Whatever the right gateway answers will do, but for a store that it cannot use."""
+        """The right gateway says what it is, or that it knows no such question."""
         self._learn(probe_line(), until)
         self._refuse_another()
 

@@ -94,16 +94,20 @@ def closes_topic(answer: Answer) -> bool:
 
 
 def facts_in(answer: Answer) -> GatewayFacts:
-    """What a gateway says of itself; raises `BrokenError` if it cannot use its store.
+    """What a gateway says of itself; one that knows no such question has no identity, and reads the first version.
 
-    Whatever else it answers, it answers; one that knows no such question has no identity, and reads the first version.
+    Raises `BrokenError` for any other answer: it says nothing of who the gateway is. Were it taken for one without an
+    identity, the right gateway would look like another, and a relay would offer to leave it.
     """
-    if answer.error is not None and OF_THE_STORE.search(answer.error):
-        raise BrokenError(f"the gateway answered: {answer.error}")
-    found = answer.result if isinstance(answer.result, dict) else {}
+    if answer.error is not None and answer.error.startswith(UNKNOWN_METHOD):
+        return GatewayFacts()
+    found = answer.result
+    identity = found.get("identity") if isinstance(found, dict) else None
+    if answer.error is not None or not isinstance(found, dict) or not isinstance(identity, str | None):
+        raise BrokenError(f"the gateway answered: {answer.error or 'neither what it is nor an error'}")
     batches = found.get("batches")
     return GatewayFacts(
-        identity=_text(found.get("identity")),
+        identity=identity,
         drained_from=_text(found.get("drainedFrom")),
         batches=batches if type(batches) is int else 0,
         reads=schema_version(found.get(NAME)) or KNOWN_TO_ALL,

@@ -185,6 +185,34 @@ def test_a_gateway_of_ours_that_cannot_write_is_down_and_says_why(at: Path, clie
     assert server.requests == []
 
 
+ODD_PROBES: dict[str, Answer] = {
+    "error": error("Internal server error"),
+    "no words": error(""),
+    "invalid params": error("Invalid params: []"),
+    "words within": error("Error: Unknown method: relay_probe"),
+    "error is no text": lambda request: line({"id": request["id"], "error": {"code": 404}}),
+    "nothing": lambda request: line({"id": request["id"]}),
+    "null": lambda request: line({"id": request["id"], "result": None}),
+    "no object": lambda request: line({"id": request["id"], "result": [1]}),
+    "identity is no text": lambda request: line({"id": request["id"], "result": {"identity": 5}}),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_PROBES.values(), ids=ODD_PROBES)
+def test_whatever_else_is_answered_to_a_probe_is_no_word_of_who_the_gateway_is(
+    at: Path, client: SocketGateway, odd: Answer
+) -> None:
+    with scripted(at, result) as server:
+        server.probe_answer = odd
+        with pytest.raises(GatewayUnreachableError):
+            client.probe()
+        assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
+        assert server.requests == []
+        server.probe_answer = error("Unknown method: relay_probe")
+        assert client.probe().identity is None
+        client.close()
+
+
 @pytest.mark.parametrize("size", [1, 2**17, 2**23])
 def test_an_event_that_the_gateway_pushes_is_passed_over(at: Path, client: SocketGateway, size: int) -> None:
     event = json.dumps({"event": "invite_redeemed", "data": {"id": "x" * size}}, separators=(",", ":")).encode() + b"\n"

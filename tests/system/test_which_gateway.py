@@ -23,6 +23,7 @@ from tests.conftest import CONTACT, Stores, rows, stores_at
 from tests.databases import database_url
 from tests.relay.rig import Around, create_many, drain_all, draining, gateway_of, outcomes, settings_of
 from tests.socket.clients import gateway, url
+from tests.socket.scripted import error, scripted
 from tests.system.processes import relay, running_relay
 
 
@@ -333,3 +334,23 @@ def test_nothing_is_delivered_on_a_kept_connection_once_another_assistant_took_t
             create_many(stores, 3)
             assert set(outcomes(drain_all(relay_))) == {Outcome.UNREACHABLE}
         assert len(rows(stores.mirror, "SELECT id FROM ingress_invites")) == 1
+
+
+@pytest.mark.only("sqlite", because="what is tested is the socket")
+@pytest.mark.parametrize("text", ["Internal server error", "", "Invalid params: []"])
+def test_a_relay_waits_for_a_gateway_that_answers_a_probe_oddly_and_offers_no_other(stores: Stores, text: str) -> None:
+    """At its start, where it knows no better yet: the right gateway must not look like one without an identity."""
+    create_many(stores, 1)
+    assert drain(stores)[0] == 0
+    at = stores.folder / "odd.sock"
+    with scripted(at, error(text)) as server:
+        server.probe_answer = error(text)
+        with running_relay(stores, "--gateway", f"unix://{at}", "run", RELAY_PROBE_LONGEST="0.2") as started:
+            for _ in range(3):
+                assert "the gateway answered" in started.wait_for("gateway_unreachable")["reason"]
+            said = relay(stores, "--gateway", f"unix://{at}", "status")
+            assert "new-gateway" not in said.out + said.err
+            assert started.terminate() == 0
+    with gateway(stores):
+        create_many(stores, 1)
+        assert drain(stores, into=url(stores))[0] == 0
