@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from outbox.errors import UntrustedPlaceError
+from outbox.trust import trusted_at
+from outbox.way import way_to
+
 MAX_PATH_BYTES = 107
 # As long as the kernel lets it be: beyond it, a client that waits at all waits in no order.
 BACKLOG = 4096
@@ -57,8 +61,9 @@ class SocketFile:
             raise ListenError(f"cannot listen on {self.path}: {error}") from error
 
     def _bind_unchecked(self) -> socket.socket:
+        _refuse_untrusted(self.path)
         _make_folders(self.path.parent)
-        _check_folder(self.path.parent)
+        _refuse_untrusted(self.path)
         with _locked(self.path):
             _remove_stale(self.path)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -94,12 +99,12 @@ def _make_folders(folder: Path) -> None:
         raise ListenError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
-def _check_folder(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise ListenError(f"{folder} belongs to another user, who could replace the socket; use a folder of your own")
-    if found.st_mode & 0o022:
-        raise ListenError(f"{folder} can be written to by others, who could replace the socket; chmod 700 it")
+def _refuse_untrusted(path: Path) -> None:
+    """Root, too, serves only where nobody else could replace the socket: it is not pointed at what is there already."""
+    try:
+        trusted_at(way_to(path), as_root_the_owner=False)
+    except UntrustedPlaceError as error:
+        raise ListenError(str(error)) from None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from outbox.errors import (
     SchemaOutdatedError,
     SchemaRefusedError,
     SequenceError,
+    UntrustedPlaceError,
 )
 from outbox.message import SHARDS, Destination, Message, Origin, State, shard_of
 from outbox.migrate import upgrade
@@ -40,6 +41,7 @@ __all__ = [
     "SchemaRefusedError",
     "SequenceError",
     "State",
+    "UntrustedPlaceError",
     "Verdict",
     "configure_engine",
     "enqueue",

@@ -73,7 +73,7 @@ def open_engine(
                 connect_args={"timeout": busy_timeout},
                 execution_options=options,
             )
-            sqlite.set_up(engine, create=create, relay=relay, cache_mib=cache_mib)
+            sqlite.set_up(engine, place, create=create, relay=relay, cache_mib=cache_mib)
             _begin_with(engine, partial(sqlite.begin_writing, patience=busy_timeout), "BEGIN DEFERRED")
         case "postgresql" if url.drivername == postgresql.DRIVER:
             engine = create_engine(
@@ -107,7 +107,7 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     # An error of a failed statement would show the hashes that it was given.
     engine.hide_parameters = True
     if engine.dialect.name == "sqlite":
-        sqlite.set_up(engine, create=create)
+        sqlite.set_up(engine, place_of(engine.url), create=create)
         # A deferred transaction that reads, then writes, fails at once when another one wrote in between.
         _begin_with(engine, sqlite.BEGIN_IMMEDIATE, "BEGIN DEFERRED")
     else:

@@ -39,6 +39,13 @@ class MountedFileError(DatabaseMissingError):
     """Only the database's file is mounted, not its folder: each side would have a log of its own."""
 
 
+class UntrustedPlaceError(DatabaseMissingError):
+    """Another user could change or replace the database or the socket, or what leads there; nothing was opened.
+
+    The message names the file, folder or link; `outbox.trust` has the rules.
+    """
+
+
 class OutcomeUnknownError(DatabaseMissingError):
     """The database's file or its log was replaced before the commit returned: it may be kept or lost.
 

@@ -12,6 +12,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.util import asbool
 
 from outbox.errors import DatabaseMissingError, MountedFileError
+from outbox.trust import are_to_be_private, trusted_at
+from outbox.way import Way, way_to
 
 Identity = tuple[int, int]
 
@@ -31,6 +33,8 @@ class Place:
     """Absolute, links resolved."""
     name: str
     """What SQLite is given to open: the path, or a ``file:`` URI of it."""
+    way: Way
+    """How its name was followed."""
     must_exist: bool = False
     """The URI forbids SQLite to create it."""
 
@@ -54,8 +58,8 @@ def place_of(url: URL) -> Place | None:
 
 
 def place_at(name: str) -> Place:
-    path = _resolved(name)
-    return Place(path, str(path))
+    way = way_to(name)
+    return Place(way.path, str(way.path), way)
 
 
 def _place_of_uri(url: URL, database: str) -> Place | None:
@@ -66,16 +70,8 @@ def _place_of_uri(url: URL, database: str) -> Place | None:
     name = unquote(name)
     if name in ("", ":memory:") or _one(url, "mode") == "memory" or _one(url, "vfs") == "memdb":
         return None
-    path = _resolved(name)
-    return Place(path, f"file:{quote(str(path))}", must_exist=_one(url, "mode") in ("ro", "rw"))
-
-
-def _resolved(name: str) -> Path:
-    try:
-        return Path(name).resolve()
-    except (OSError, RuntimeError):
-        # Links in a circle, or a folder that may not be read. Whoever connects is told.
-        return Path(os.path.abspath(name))  # noqa: PTH100 - follows no links
+    way = way_to(name)
+    return Place(way.path, f"file:{quote(str(way.path))}", way, must_exist=_one(url, "mode") in ("ro", "rw"))
 
 
 def _one(url: URL, name: str) -> str | None:
@@ -98,9 +94,21 @@ def wal_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def files_beside(path: Path) -> list[Path]:
+    """What SQLite reads, and believes, together with the database."""
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+
+def refuse_untrusted(place: Place) -> None:
+    """`UntrustedPlaceError` where another user could change or replace what is opened there."""
+    trusted_at(place.way, files_beside(place.path))
+
+
 def make_private(path: Path) -> None:
-    """Takes group's and others' rights off a database's files. A file of another owner is left to that owner."""
-    for name in (path, wal_of(path), path.with_name(path.name + "-shm")):
+    """Takes group's and others' rights off a database's files, where `are_to_be_private` says so."""
+    if not are_to_be_private(path):
+        return
+    for name in (path, *files_beside(path)):
         try:
             mode = name.stat().st_mode & 0o777
             if mode & 0o077:

@@ -63,8 +63,9 @@ def run_migrations(engine: Engine, *parts: Scripts) -> None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADING})")
             _run_all(connection, parts)
         return
-    path = sqlite_path(engine)
     with engine.connect() as connection:
+        # A relative name may have led elsewhere until then.
+        path = sqlite_path(engine)
         raw = connection.connection
         # Rebuilding a table drops the old one, and with foreign keys on a drop deletes what refers to it. The switch
         # does nothing inside a transaction, so it is made on the driver's connection before ours begins.

@@ -44,10 +44,11 @@ _MAIN_FILE = "outbox_main_file"
 _places: WeakKeyDictionary[Dialect, Place] = WeakKeyDictionary()
 
 
-def set_up(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int | None = None) -> None:
-    """Call it before the engine's first connection. Its file is from now on the one that its URL names now."""
+def set_up(
+    engine: Engine, place: Place | None, *, create: bool, relay: bool = False, cache_mib: int | None = None
+) -> None:
+    """Call it before the engine's first connection. Its file is from now on the one at ``place``."""
     hide_rows(engine)
-    place = files.place_of(engine.url)
     if place is not None:
         _places[engine.dialect] = place
         forks.protect(engine)
@@ -67,7 +68,7 @@ def set_up(engine: Engine, *, create: bool, relay: bool = False, cache_mib: int 
             if cache_mib is not None:
                 cursor.execute(f"PRAGMA cache_size={-1024 * cache_mib}")
         if place is not None:
-            _keep(record, _places[engine.dialect].path, logs)
+            _keep(record, _places[engine.dialect], logs)
 
     if place is not None:
         _check_what_is_in_use(engine)
@@ -83,6 +84,7 @@ def _open_at(engine: Engine, place: Place, create: bool) -> None:
         if not place.is_uri and cargs[0] != found:
             found = cargs[0]
             place = _places[engine.dialect] = files.place_at(found)
+        files.refuse_untrusted(place)
         files.refuse_mount_point(place.path)
         if create and not place.must_exist:
             files.create_private(place.path)
@@ -95,7 +97,10 @@ def _open_at(engine: Engine, place: Place, create: bool) -> None:
         cargs[0] = place.named(cargs[0])
 
 
-def _keep(record: ConnectionPoolEntry, path: Path, has_wal: bool) -> None:
+def _keep(record: ConnectionPoolEntry, place: Place, has_wal: bool) -> None:
+    path = place.path
+    # Again, with the files that are there by now: it is from here on that they are used.
+    files.refuse_untrusted(place)
     # Only now is it known to be a database, and not whatever a mistyped URL names.
     files.make_private(path)
     wal = files.wal_of(path)

@@ -4,12 +4,13 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox import RetryPolicy
 from outbox.leases import LONGEST_LEASE
+from outbox.trust import NOBODY, uids_in
 from relay.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -24,6 +25,14 @@ def _duration(value: object) -> object:
     if match is None:
         raise PydanticCustomError("duration", "not a time such as 15, 15s, 10m, 2h or 7d")
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def _uids(value: str) -> str:
+    try:
+        uids_in(value)
+    except ValueError as error:
+        raise PydanticCustomError("uids", str(error)) from None
+    return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -60,6 +69,8 @@ class Settings(BaseSettings):
     prune_interval: Positive = timedelta(hours=1)
     drift_check_interval: Positive = timedelta(hours=6)
     """How often the relay compares both stores and logs what differs."""
+    trusted_uid: Annotated[str, AfterValidator(_uids)] = NOBODY
+    """Other users whose files and folders are used, by number; read from the environment by `outbox.trust`."""
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
 
     @property

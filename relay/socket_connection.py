@@ -1,6 +1,5 @@
 """One connection to a gateway's socket: small writes, answers cut where they are read, and an end to every wait."""
 
-import os
 import select
 import socket
 import time
@@ -8,6 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway_store.listening import peer_uid
+from outbox.errors import UntrustedPlaceError
+from outbox.trust import NAME_IT, trusted_at
+from outbox.way import way_to
 
 CONNECT_SECONDS = 3.0
 # What a relay that freezes between proving its lease and writing can still let out.
@@ -32,13 +34,14 @@ class Connection:
     """Connected to ``path`` from the start, or `OSError` or `BrokenError`. ``until`` is in monotonic seconds."""
 
     def __init__(self, path: Path, until: float) -> None:
+        users = _trusted_users(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._unfinished = bytearray()
         self._is_cut = False
         try:
             self._socket.settimeout(max(0.001, min(CONNECT_SECONDS, until - time.monotonic())))
             self._socket.connect(str(path))
-            _refuse_stranger(self._socket, path)
+            _refuse_stranger(self._socket, users)
         except (OSError, BrokenError):
             self._socket.close()
             raise
@@ -86,10 +89,17 @@ class Connection:
         self._unfinished += part[:room]
 
 
-def _refuse_stranger(connection: socket.socket, path: Path) -> None:
-    """Whoever can write to the folder could sit on the path, and take hashes; its owner, this user and root may."""
+def _trusted_users(path: Path) -> frozenset[int]:
+    """Who may serve the socket; `BrokenError` where somebody else could put another in its place, and take hashes."""
+    try:
+        return trusted_at(way_to(path))
+    except UntrustedPlaceError as error:
+        raise BrokenError(str(error)) from None
+
+
+def _refuse_stranger(connection: socket.socket, users: frozenset[int]) -> None:
     if not hasattr(socket, "SO_PEERCRED"):
         return
     uid = peer_uid(connection)
-    if uid not in (os.geteuid(), 0, path.parent.stat().st_uid):
-        raise BrokenError(f"the server there runs as user {uid}, who owns neither this process nor the folder")
+    if uid not in users:
+        raise BrokenError(f"the server there runs as user {uid}, who is not trusted; {NAME_IT}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox import Outcome
+from outbox import Outcome, Verdict
 from relay import socket_gateway
 from relay.socket_gateway import SocketGateway
 from relay.socket_protocol import read_answer
@@ -22,6 +22,7 @@ from tests.socket.test_client import TOPIC, message
 from tests.system.processes import FORKSERVER
 
 HASH = "ab" * 32
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or give a folder away")
 
 
 @pytest.fixture
@@ -120,30 +121,78 @@ def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: Socket
     assert outcomes.count(Outcome.DELIVERED) == answered[0]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_stranger_on_the_path_is_told_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o1777)
+@pytest.mark.parametrize("rights", [0o777, 0o1777, 0o770], ids=oct)
+def test_a_gateway_in_a_folder_that_others_can_write_to_is_told_nothing(at: Path, rights: int) -> None:
+    at.parent.chmod(rights)
+    connected = list[socket.socket]()
+    with accepting(at, connected.append):
+        verdict = _delivered(at)
+    at.parent.chmod(0o700)
+    assert verdict.outcome is Outcome.UNREACHABLE
+    assert f"{at.parent} can be written to by others" in (verdict.reason or "")
+    assert connected == []
+
+
+@as_root
+@pytest.mark.parametrize("named", ["", str(NOBODY)])
+def test_a_gateway_in_a_folder_that_another_user_could_replace_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("RELAY_TRUSTED_UID", named)
+    up = tmp_path / "up"
+    (up / "own").mkdir(parents=True)
+    os.chown(up, NOBODY, NOBODY)
+    with scripted(up / "own" / "g.sock", result) as server:
+        verdict = _delivered(up / "own" / "g.sock")
+    refused = f"{up} belongs to another user ({NOBODY})" in (verdict.reason or "")
+    assert (refused, server.requests == []) == (not named, not named)
+
+
+@as_root
+@pytest.mark.parametrize("named", ["", str(NOBODY)])
+def test_a_stranger_who_serves_the_socket_is_told_nothing_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """In a folder of ours: the stranger was handed the socket."""
+    monkeypatch.setenv("RELAY_TRUSTED_UID", named)
     listening, heard = FORKSERVER.Event(), FORKSERVER.Queue()
-    stranger = FORKSERVER.Process(target=_listen_as_nobody, args=(folder, listening, heard))
+    stranger = FORKSERVER.Process(target=_serve_as_nobody, args=(tmp_path, listening, heard))
     stranger.start()
     assert listening.wait(30)
-    client = SocketGateway(folder / "g.sock", TOPIC, answer_seconds=60.0)
-    (verdict,) = client.deliver([message()], allowed)
-    client.close()
-    assert heard.get(timeout=30) == b""
+    verdict = _delivered(tmp_path / "g.sock")
+    assert (heard.get(timeout=30) == b"") == (not named)
     stranger.join(30)
     assert verdict.outcome is Outcome.UNREACHABLE
-    assert f"runs as user {NOBODY}" in (verdict.reason or "")
+    assert (f"runs as user {NOBODY}" in (verdict.reason or "")) == (not named)
 
 
-def _listen_as_nobody(folder: Path, listening: "threading.Event", heard: "object") -> None:
-    become(NOBODY, folder)
+@as_root
+def test_root_trusts_the_owner_of_the_socket_that_it_is_pointed_at(tmp_path: Path) -> None:
+    os.chown(tmp_path, NOBODY, NOBODY)
+    listening, heard = FORKSERVER.Event(), FORKSERVER.Queue()
+    owner = FORKSERVER.Process(target=_serve_as_nobody, args=(tmp_path, listening, heard))
+    owner.start()
+    assert listening.wait(30)
+    _delivered(tmp_path / "g.sock")
+    assert heard.get(timeout=30) != b""
+    owner.join(30)
+
+
+def _delivered(at: Path) -> Verdict:
+    client = SocketGateway(at, TOPIC, answer_seconds=60.0)
+    (verdict,) = client.deliver([message()], allowed)
+    client.close()
+    return verdict
+
+
+def _serve_as_nobody(folder: Path, listening: "threading.Event", heard: "object") -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind("g.sock")
-        Path("g.sock").chmod(0o777)
+        listener.bind(str(folder / "g.sock"))
+        become(NOBODY, folder)
+        # Whoever called it is whom the kernel names at the other end.
         listener.listen()
+        # Nobody comes where a test fails.
+        listener.settimeout(60)
         listening.set()
         client, _ = listener.accept()
         with client:

@@ -64,6 +64,26 @@ def test_a_folder_of_another_user_is_refused(stores: Stores) -> None:
     assert list(path(stores).parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("rights", [0o777, 0o770, 0o702], ids=oct)
+def test_a_folder_further_up_that_others_can_write_to_is_refused(stores: Stores, rights: int) -> None:
+    up = stores.folder / "up"
+    up.mkdir()
+    up.chmod(rights)
+    ended = start_refused(stores, f"unix://{up}/own/g.sock")
+    assert (ended.code, f"{up} can be written to by others" in ended.only_line) == (4, True)
+    assert list(up.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_link_of_another_user_is_not_followed_to_a_folder(stores: Stores) -> None:
+    (stores.folder / "elsewhere").mkdir(mode=0o700)
+    path(stores).parent.symlink_to(stores.folder / "elsewhere")
+    os.chown(path(stores).parent, NOBODY, NOBODY, follow_symlinks=False)
+    ended = start_refused(stores)
+    assert (ended.code, "the link" in ended.only_line) == (4, True)
+    assert list((stores.folder / "elsewhere").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "kind", ["file", "folder", "pipe", "link to nothing", "link to a file", "link to a dead socket"]
 )

@@ -71,6 +71,7 @@ def test_help_says_of_each_command_all_that_it_does(
         ("RELAY_LOG_FORMAT", "xml"),
         ("RELAY_RETENTION", "-1"),
         ("RELAY_POLL_INTERVAL", "soon"),
+        ("RELAY_TRUSTED_UID", "root"),
     ],
 )
 def test_a_bad_setting_is_2_and_one_line_that_names_it(tmp_path: Path, name: str, value: str) -> None:
