@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 def serve_gateway(listen: str, db: str) -> None:
-    """Upgrades the store, then serves until SIGTERM or SIGINT; answers what it has read, and removes its socket.
+    """Upgrades the store, then serves until SIGTERM or Ctrl-C; answers what it has read, and removes its socket.
 
     Raises `UnreachableError` where the store or the socket cannot be had.
     """
@@ -37,7 +37,7 @@ def serve_gateway(listen: str, db: str) -> None:
             file.close()
             raise
         server = Server(engine, file)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in sigterm.that_stop():
             signal.signal(number, lambda *_: server.stop())
         if sigterm.came():
             server.stop()

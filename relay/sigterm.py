@@ -50,6 +50,13 @@ def raising() -> Iterator[None]:
         signal.signal(signal.SIGTERM, _note)
 
 
+def that_stop() -> list[signal.Signals]:
+    """The signals that end what runs until it is stopped. A shell ignores SIGINT for what it runs in the background, so
+    that a Ctrl-C meant for another command does not end it; it stays ignored."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
+
+
 def came() -> bool:
     """Whether SIGTERM has come. What it raises is lost where it interrupts a finalizer."""
     return _Seen.ever

@@ -61,7 +61,7 @@ class Worker:
         """Drains until stopped, or with ``until_empty`` until the gateway answers and nothing in the outbox is due.
 
         Only with ``until_empty`` does trouble with either side end it, as `UnreachableError`; otherwise it waits and
-        goes on by itself. Call it from the main thread: SIGTERM and SIGINT stop it.
+        goes on by itself. Call it from the main thread: SIGTERM stops it, and SIGINT unless it was ignored before.
         """
         gateway = AwaitedGateway(self.gateway, self._progress, answers_within(self.settings))
         introduction = self._introduction(gateway)
@@ -234,7 +234,7 @@ class Worker:
             self.interrupted = True
             listener.set()
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, stop) for number in sigterm.that_stop()}
         self.interrupted = self.interrupted or sigterm.came()
         try:
             yield

@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,6 +46,37 @@ def test_ctrl_c_ends_it_as_sigterm_does(stores: Stores) -> None:
         worker.process.send_signal(signal.SIGINT)
         assert worker.join() == 0
     assert rows(stores.source, "SELECT * FROM outbox_leases") == []
+
+
+@contextmanager
+def sigint_ignored() -> Iterator[None]:
+    """By what is started meanwhile, as by what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_ctrl_c_that_was_ignored_before_it_started_stays_ignored(stores: Stores) -> None:
+    with sigint_ignored():
+        started = start_relay(stores)
+    with started as worker:
+        worker.wait_for("started")
+        worker.process.send_signal(signal.SIGINT)
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+
+
+def test_a_gateway_keeps_ignoring_a_ctrl_c_that_was_ignored_before_it_started(stores: Stores) -> None:
+    listen = f"unix://{stores.folder / 'served' / 'gateway.sock'}"
+    with sigint_ignored():
+        started = start_relay(stores, "gateway", "--listen", listen, "--db", stores.mirror_url)
+    with started as serving:
+        serving.wait_for("listening")
+        serving.process.send_signal(signal.SIGINT)
+        assert relay(stores, "--gateway", listen, "status").code == 0
+        assert serving.terminate() == 0
 
 
 def test_a_wake_up_starts_a_drain_without_waiting_for_the_poll(stores: Stores) -> None:
