@@ -5,10 +5,11 @@ from freezegun import freeze_time
 
 from outbox import reading
 from outbox.clock import now_ms
-from outbox.dead import list_dead, retry_dead, show_message
+from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
 from outbox.message import Destination
 from tests.conftest import write
 from tests.outbox.conftest import Outbox
+from tests.outbox.turns import transactions_before_anothers_turn
 
 
 def put_dead(box: Outbox, key: str, version: int = 1) -> int:
@@ -35,15 +36,29 @@ def test_the_list_holds_every_dead_letter_without_its_payload(box: Outbox) -> No
     }
 
 
-def test_a_list_longer_than_a_page_is_complete_and_in_order(box: Outbox) -> None:
+def put_many_dead(box: Outbox, more: int) -> None:
+    """One, and so many more."""
     put_dead(box, "a")
     columns = "topic, key, version, shard, payload, enqueued_at, state, settled_at"
     write(
         box.engine,
-        f"INSERT INTO outbox_messages ({columns}) SELECT topic, 'z' || (2000 - i), version, shard, payload,"
+        f"INSERT INTO outbox_messages ({columns}) SELECT topic, 'z' || (20000 - i), version, shard, payload,"
         " enqueued_at, state, settled_at FROM outbox_messages,"
-        " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100) SELECT i FROM n)",
+        f" (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {more}) SELECT i FROM n)",
     )
+
+
+@pytest.mark.only("sqlite", because="a PostgreSQL server has no lock that a writer of other rows waits for")
+def test_another_writer_gets_its_turn_while_all_are_retried(box: Outbox) -> None:
+    put_many_dead(box, 3000)
+
+    turn, all_ = transactions_before_anothers_turn(box.engine, lambda: retry_all_dead(box.engine, Destination.GATEWAY))
+
+    assert 0 < turn < all_ == 7
+
+
+def test_a_list_longer_than_a_page_is_complete_and_in_order(box: Outbox) -> None:
+    put_many_dead(box, 1100)
 
     seqs = [dead["seq"] for dead in list_dead(box.engine, Destination.GATEWAY)]
 

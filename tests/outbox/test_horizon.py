@@ -110,6 +110,28 @@ def test_a_live_message_is_read_before_replayed_ones_that_wait_behind_the_horizo
     assert [one.key for one in read(box, at, limit=3)] == ["live", "r0", "r1"]
 
 
+@pytest.mark.parametrize("cut_by", ["limit", "bytes"])
+def test_replayed_messages_that_a_full_read_had_no_room_for_are_not_passed_over(box: Outbox, cut_by: str) -> None:
+    at = Horizon()
+    limit, max_bytes = (3, 10**9) if cut_by == "limit" else (100, 3 * 50)
+    box.put("before", origin=Origin.REPLAY)
+    assert settle_all(box, at) == 1
+    box.put("waits", origin=Origin.REPLAY)
+    live = [box.put(f"k{number}", payload="x" * 50) for number in range(6)]
+
+    with reading(box.engine) as connection:
+        for _ in range(10):
+            found = at.pending(connection, Destination.GATEWAY, EVERY_SHARD, limit, max_bytes).messages
+            assert [one.key for one in found] == ["k0", "k1", "k2"]
+    for _ in range(5):
+        with reading(box.engine) as connection:
+            at.pending(connection, Destination.GATEWAY, EVERY_SHARD, limit, max_bytes)
+    for seq in live:
+        box.change(seq, state="delivered", settled_at=1)
+
+    assert [one.key for one in read(box, at)] == ["waits"]
+
+
 def test_what_is_not_settled_is_read_again(box: Outbox) -> None:
     at = Horizon()
     for number in range(6):

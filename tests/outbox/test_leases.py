@@ -117,6 +117,20 @@ def test_a_pid_of_another_host_says_nothing(box: Outbox) -> None:
     assert relay(box, "b").balance() == []
 
 
+def test_leases_of_its_own_name_with_tokens_it_does_not_hold_are_taken_at_once(box: Outbox) -> None:
+    first = relay(box, "a")
+    first.balance()
+    # As where the database was restored from a copy of a minute ago, on which this relay had other tokens.
+    write(box.engine, "UPDATE outbox_leases SET token = 'of then ' || shard")
+    first.renew()
+    assert held(first) == [0]
+
+    lapsed = first.balance()
+
+    assert [sorted(shards) for shards in lapsed] == [list(range(SHARDS))]
+    assert held(first) == [SHARDS]
+
+
 def test_renewing_a_lease_that_another_took_gives_it_up_and_leaves_it_to_the_other(box: Outbox) -> None:
     first = relay(box, "a")
     first.balance()

@@ -11,6 +11,7 @@ from outbox.message import Destination
 from outbox.prune import ROWS_A_TRANSACTION, prune
 from tests.conftest import write
 from tests.outbox.conftest import Outbox
+from tests.outbox.turns import transactions_before_anothers_turn
 
 RETENTION = timedelta(days=7)
 
@@ -39,15 +40,31 @@ def test_what_waits_or_is_dead_never_goes_however_old(box: Outbox) -> None:
     assert box.rows() == before
 
 
-def test_many_rows_go_in_several_transactions(box: Outbox) -> None:
+def put_many_settled(box: Outbox, more: int) -> None:
+    """One, and so many more."""
     box.put_settled("delivered", 1)
     columns = "topic, key, version, shard, payload, enqueued_at, state, settled_at"
     write(
         box.engine,
         f"INSERT INTO outbox_messages ({columns}) SELECT {columns} FROM outbox_messages,"
-        f" (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {2 * ROWS_A_TRANSACTION})"
+        f" (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {more})"
         " SELECT i FROM n)",
     )
+
+
+@pytest.mark.only("sqlite", because="a PostgreSQL server has no lock that a writer of other rows waits for")
+def test_another_writer_gets_its_turn_between_two_of_its_transactions(box: Outbox) -> None:
+    put_many_settled(box, 6 * ROWS_A_TRANSACTION)
+
+    turn, all_ = transactions_before_anothers_turn(
+        box.engine, lambda: prune(box.engine, Destination.GATEWAY, RETENTION)
+    )
+
+    assert 0 < turn < all_ == 7
+
+
+def test_many_rows_go_in_several_transactions(box: Outbox) -> None:
+    put_many_settled(box, 2 * ROWS_A_TRANSACTION)
     commits: list[object] = []
     event.listen(box.engine, "commit", commits.append)
 
