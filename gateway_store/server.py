@@ -6,7 +6,7 @@ import selectors
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -37,6 +37,8 @@ class Server:
     engine: Engine
     file: SocketFile
     limits: Limits = field(default_factory=Limits)
+    on_turn: Callable[[], None] = lambda: None
+    """Called after each turn, at rest twice a second."""
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _connections: Places = field(init=False)
     _door: Door = field(init=False)
@@ -64,6 +66,7 @@ class Server:
         try:
             while not self._stopping:
                 self._take_turn(0.0 if self._asking else LOOK_AROUND_SECONDS)
+                self.on_turn()
                 if time.monotonic() >= look_around_at:
                     self._look_around()
                     look_around_at = time.monotonic() + LOOK_AROUND_SECONDS

@@ -19,6 +19,7 @@ from relay.compare import check_drift
 from relay.errors import RelayError
 from relay.open import UNIX
 from relay.settings import Settings
+from relay.systemd import Systemd
 
 RENEWALS_A_LEASE = 3
 # Seen every 5 s, as the README says, also by a scheduler that is a second late.
@@ -87,10 +88,12 @@ def schedule(
     look: Callable[[bool], None],
     stop: threading.Event,
     works: Callable[[], bool] = lambda: True,
+    systemd: Systemd | None = None,
 ) -> Periodic:
     """What is to run, not started. ``look`` wakes the drain; it is told whether shards should be balanced as well.
 
-    While ``works`` says that the drain is hung, its leases are not renewed, so that another relay takes them over.
+    While ``works`` says that the drain is hung, its leases are not renewed, so that another relay takes them over, and
+    ``systemd`` is not told that it works, so that it is killed.
     """
     scheduler = Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
     hung = _Hung()
@@ -114,12 +117,19 @@ def schedule(
         if pruned:
             log.info("pruned", count=pruned)
 
+    def tell() -> None:
+        if systemd is not None and works():
+            systemd.works()
+
     for work, every in (
         (poll, settings.poll_interval),
         (renew, renewed_every(settings)),
         (prune_old, settings.prune_interval),
         (check, settings.drift_check_interval),
+        (tell, None if systemd is None else systemd.every),
     ):
+        if every is None:
+            continue
         if work is check and settings.gateway.startswith(UNIX):
             # A socket shows no rows; `relay verify` beside the gateway's database does this.
             continue

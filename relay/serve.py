@@ -11,6 +11,7 @@ from outbox import SchemaRefusedError, open_engine
 from relay import sigterm
 from relay.errors import UnreachableError
 from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, gateways, reaching, socket_path
+from relay.systemd import Systemd
 from relay.topics import upgrade_mirror
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
@@ -19,7 +20,7 @@ BUSY_SECONDS = 2.0
 log = structlog.get_logger()
 
 
-def serve_gateway(listen: str, db: str) -> None:
+def serve_gateway(listen: str, db: str, systemd: Systemd) -> None:
     """Upgrades the store, then serves until SIGTERM or Ctrl-C; answers what it has read, and removes its socket.
 
     Raises `UnreachableError` where the store or the socket cannot be had.
@@ -36,13 +37,15 @@ def serve_gateway(listen: str, db: str) -> None:
         except BaseException:
             file.close()
             raise
-        server = Server(engine, file)
+        server = Server(engine, file, on_turn=systemd.works)
         for number in sigterm.that_stop():
             signal.signal(number, lambda *_: server.stop())
         if sigterm.came():
             server.stop()
         log.info("listening", socket=str(path))
+        systemd.ready()
         server.serve()
+        systemd.stopping()
         log.info("stopped", socket=str(path))
     except ListenError as error:
         raise UnreachableError(str(error)) from error

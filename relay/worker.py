@@ -30,6 +30,7 @@ from relay.open import answers_within, assistants, shown, shown_whole
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
+from relay.systemd import Systemd
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
 LOOK_AGAIN_SECONDS = 0.2
@@ -47,6 +48,8 @@ class Worker:
     on_settled: Callable[[Sequence[Settled]], None] = lambda _: None
     new_gateway: bool = False
     """From now on the outbox drains into this gateway, whichever it drained into before."""
+    systemd: Systemd = field(default_factory=Systemd)
+    """Told that it is ready, that it works, that it stops."""
     interrupted: bool = False
     """A signal asked it to stop."""
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -84,14 +87,17 @@ class Worker:
                     self._unbalanced.set()
                 listener.set()
 
-            periodic = schedule(self.settings, self.outbox, leases, look, self._stop, self._progress.is_made)
+            is_made = self._progress.is_made
+            periodic = schedule(self.settings, self.outbox, leases, look, self._stop, is_made, self.systemd)
             self._progress.came_round()
             look(True)
             periodic.start()
             log.info("started", relay=leases.owner, version=leases.version, **self._stores())
+            self.systemd.ready()
             try:
                 self._loop(drain, introduction, listener, periodic, until_empty)
             finally:
+                self.systemd.stopping()
                 self._stop.set()
                 periodic.shutdown()
                 _release(leases, introduction)

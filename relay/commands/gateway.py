@@ -1,8 +1,11 @@
 """`relay gateway`."""
 
+import os
+
 import click
 
 from relay.serve import serve_gateway
+from relay.systemd import systemd_of
 
 
 @click.command()
@@ -10,4 +13,4 @@ from relay.serve import serve_gateway
 @click.option("--db", metavar="URL", required=True, help="The gateway's database; created or upgraded.")
 def gateway(listen: str, db: str) -> None:
     """Serve the gateway's socket until stopped by SIGTERM or Ctrl-C."""
-    serve_gateway(listen, db)
+    serve_gateway(listen, db, systemd_of(os.environ))
