@@ -90,5 +90,5 @@ def test_no_placeholder_is_left_where_a_figure_belongs() -> None:
 
 
 def test_each_file_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"\b(?:outbox|assistant_store|gateway_store|relay|tests|docs|bench)/[\w./]*\w", README))
+    named = set(re.findall(r"\b(?:outbox|assistant_store|gateway_store|relay|tests|docs|bench)/[\w./-]*\w", README))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
