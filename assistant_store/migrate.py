@@ -2,19 +2,34 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 import outbox.migrate
 from assistant_store.invite import TABLE
+from assistant_store.migrations.needs import ADOPTED, needs
 from outbox.migrate import Scripts, run_migrations
 
-SCRIPTS = Scripts(Path(__file__).parent / "migrations", "assistant_store_schema_version", TABLE)
+SCRIPTS = Scripts(
+    Path(__file__).parent / "migrations",
+    "assistant_store_schema_version",
+    TABLE,
+    "invite table",
+    "0001",
+    needs,
+    ADOPTED,
+)
+PARTS = (outbox.migrate.SCRIPTS, SCRIPTS)
 
 
 def upgrade(engine: Engine) -> None:
     """Creates or upgrades the daemon's tables; twice is harmless. An existing invite table is left untouched.
 
     Raises `outbox.SchemaRefusedError`, with nothing changed, where that table, or one with a name of the outbox's, is
-    of no known shape.
+    of no known shape, or ours have lost what they need.
     """
     run_migrations(engine, SCRIPTS, outbox.migrate.SCRIPTS)
+
+
+def schema_problem(connection: Connection) -> str | None:
+    """What keeps this release from using the daemon's database, and the cure; None if nothing does."""
+    return outbox.migrate.schema_problem(connection, *PARTS)

@@ -1,16 +1,19 @@
 """Runs a package's Alembic scripts in ONE transaction: killed at any moment, a database is as before or upgraded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from outbox.catalogue import tables_named
 from outbox.encoding import refuse_for_new_store
 from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
 from outbox.files import make_private
+from outbox.migrations.needs import needs as needs_of_the_outbox
 from outbox.sequence import lift_sequence
+from outbox.shape import Needs, shape_problem
 from outbox.sqlite import sqlite_path
 
 if TYPE_CHECKING:
@@ -24,26 +27,66 @@ class Scripts(NamedTuple):
     folder: Path
     version_table: str
     table: str
+    name: str
+    """What they make, in words."""
+    newest: str
+    """The last of them: what this release reads and writes."""
+    needs: Callable[[str], Needs]
+    """What they leave, by the database's dialect."""
+    adopted: tuple[str, ...] = ()
+    """Of the tables that they leave, those that may have been another program's before."""
 
 
 # An advisory lock's number; any will do that nobody else in the database uses.
 _UPGRADING = 0x75706772616465
-SCRIPTS = Scripts(Path(__file__).parent / "migrations", "outbox_schema_version", "outbox_messages")
 NEWEST = "0002"
-"""The last of the outbox's scripts: what this release reads and writes."""
+SCRIPTS = Scripts(
+    Path(__file__).parent / "migrations",
+    "outbox_schema_version",
+    "outbox_messages",
+    "outbox",
+    NEWEST,
+    needs_of_the_outbox,
+)
 
 
-def schema_problem(connection: Connection) -> str | None:
-    """What keeps this release from using the outbox in a database, and the cure; None if nothing does."""
-    tables = set(inspect(connection).get_table_names())
-    if not {"outbox_messages", SCRIPTS.version_table} <= tables:
-        return "has no outbox yet; run `relay init`"
-    found = connection.exec_driver_sql(f"SELECT max(version_num) FROM {SCRIPTS.version_table}").scalar_one() or ""  # noqa: S608 - a constant
-    if found < NEWEST:
-        return "has the outbox of an earlier release; stop every relay, then run `relay init`"
-    if found > NEWEST:
+def schema_problem(connection: Connection, *parts: Scripts) -> str | None:
+    """What keeps this release from using ``parts``, the outbox unless given, in a database, and the cure.
+
+    None if nothing does: each is at its newest, and has the shape that it was given.
+    """
+    problems = (_problem(connection, part) for part in parts or (SCRIPTS,))
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def is_made(connection: Connection, part: Scripts) -> bool:
+    """Whether its scripts were run here, by whichever release."""
+    return _version(connection, part) is not None
+
+
+def _version(connection: Connection, part: Scripts) -> str | None:
+    if not tables_named(connection, [part.version_table]):
+        return None
+    found: str | None = connection.exec_driver_sql(f"SELECT max(version_num) FROM {part.version_table}").scalar_one()  # noqa: S608 - a constant
+    return found
+
+
+def _problem(connection: Connection, part: Scripts) -> str | None:
+    found = _version(connection, part)
+    needs = part.needs(connection.dialect.name)
+    if found is None:
+        left = tables_named(connection, needs.tables.keys() - set(part.adopted))
+        if left:
+            return (
+                f"has {', '.join(sorted(left))}, and nothing in {part.version_table} that says of which release; "
+                "restore it from a copy, or, if another program made them, rename them and run `relay init`"
+            )
+        return f"has no {part.name} yet; run `relay init`"
+    if found < part.newest:
+        return f"has the {part.name} of an earlier release; stop every relay, then run `relay init`"
+    if found > part.newest:
         return f"was upgraded by a later release of this program (schema {found}); install that release"
-    return None
+    return shape_problem(connection, needs)
 
 
 def upgrade(engine: Engine) -> None:
@@ -51,16 +94,18 @@ def upgrade(engine: Engine) -> None:
     run_migrations(engine, SCRIPTS)
 
 
-def run_migrations(engine: Engine, *parts: Scripts) -> None:
+def run_migrations(engine: Engine, *parts: Scripts, allow: Callable[[Connection], None] = lambda _: None) -> None:
     """Brings ``engine``'s database to the newest of each of ``parts``, all of them or none.
 
     A lock is held from before the version is read, so a second process waits and then finds nothing to do.
-    Raises `SchemaRefusedError` where a script refuses what it finds, the database was upgraded by a later release, or
-    a new one could not keep every text.
+    Raises what ``allow`` raises of the database as it is then, and `SchemaRefusedError` where a script refuses what it
+    finds, the database was upgraded by a later release, is afterwards not as this release needs it, or a new one could
+    not keep every text.
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADING})")
+            allow(connection)
             _run_all(connection, parts)
         return
     with engine.connect() as connection:
@@ -73,6 +118,7 @@ def run_migrations(engine: Engine, *parts: Scripts) -> None:
         try:
             cursor.execute("PRAGMA foreign_keys=OFF")
             with connection.begin():
+                allow(connection)
                 _run_all(connection, parts)
         finally:
             cursor.execute("PRAGMA foreign_keys=ON")
@@ -87,6 +133,9 @@ def _run_all(connection: Connection, parts: Sequence[Scripts]) -> None:
         refuse_for_new_store(connection)
     for part in parts:
         _run(connection, part)
+    problem = schema_problem(connection, *parts)
+    if problem is not None:
+        raise SchemaRefusedError(f"{connection.engine.url.database} {problem}")
     if SCRIPTS in parts:
         # Even where all is at its newest: rows can be restored or replicated without their sequence at any time.
         lift_sequence(connection)

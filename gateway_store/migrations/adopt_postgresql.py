@@ -7,32 +7,12 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError, NotSupportedError
 from sqlalchemy.types import Integer, TypeEngine
 
-from gateway_store.migrations.mirror_schema import ADDED, CLOSED, DEFAULTS, INDEXES, OLD, REQUIRED, TABLE
+from gateway_store.migrations import remember_closed
+from gateway_store.migrations.mirror_schema import ADDED, DEFAULTS, INDEXES, OLD, REQUIRED, TABLE
 from outbox.errors import SchemaRefusedError
 
 BYTEWISE = ' COLLATE "C"'
-_ALL_CLOSED = f"SELECT id, status, use_count FROM {TABLE} WHERE status <> 'active' OR use_count > 0"  # noqa: S608
-_REMEMBER = f"""
-    INSERT INTO {CLOSED} (id, status, use_count) {{rows}}
-    ON CONFLICT (id) DO UPDATE SET status = excluded.status, use_count = excluded.use_count
-"""
-# TRUNCATE, also one that cascades from contacts, deletes rows and fires no trigger of DELETE.
-REMEMBER_CLOSED = f"""
-    CREATE FUNCTION {TABLE}_remember_closed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-    BEGIN
-        IF TG_OP = 'TRUNCATE' THEN
-            {_REMEMBER.format(rows=_ALL_CLOSED)};
-        ELSE
-            {_REMEMBER.format(rows="VALUES (old.id, old.status, old.use_count)")};
-        END IF;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER {TABLE}_remember_closed AFTER DELETE ON {TABLE}
-    FOR EACH ROW WHEN (old.status <> 'active' OR old.use_count > 0)
-    EXECUTE FUNCTION {TABLE}_remember_closed();
-    CREATE TRIGGER {TABLE}_remember_closed_all BEFORE TRUNCATE ON {TABLE}
-    FOR EACH STATEMENT EXECUTE FUNCTION {TABLE}_remember_closed();
-"""
+REMEMBER_CLOSED = ";".join((remember_closed.FUNCTION, *remember_closed.POSTGRESQL.values()))
 
 
 def names_in_use(connection: Connection) -> list[tuple[str, str, str]]:

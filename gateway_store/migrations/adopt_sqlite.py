@@ -4,19 +4,13 @@ from alembic import op
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
+from gateway_store.migrations import remember_closed
 from gateway_store.migrations.mirror_schema import CREATE_INVITES, INDEXES, TABLE
 from outbox.errors import SchemaRefusedError
 
 BYTEWISE = ""
 NEW = f"{TABLE}_new"
-REMEMBER_CLOSED = """
-    CREATE TRIGGER ingress_invites_remember_closed AFTER DELETE ON ingress_invites
-    WHEN old.status <> 'active' OR old.use_count > 0
-    BEGIN
-        INSERT OR REPLACE INTO ingress_invites_closed (id, status, use_count)
-        VALUES (old.id, old.status, old.use_count);
-    END
-"""
+(REMEMBER_CLOSED,) = remember_closed.SQLITE.values()
 
 
 def names_in_use(connection: Connection) -> list[tuple[str, str, str]]:

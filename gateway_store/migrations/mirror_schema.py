@@ -97,3 +97,8 @@ ONLY_WHERE = {
     "idx_ingress_invites_voice_lookup": "voice_code_hash IS NOT NULL",
 }
 TRIGGERS = (f"{TABLE}_remember_closed", f"{TABLE}_remember_closed_all")
+
+
+def create_index(name: str) -> str:
+    where = f" WHERE {ONLY_WHERE[name]}" if name in ONLY_WHERE else ""
+    return f"CREATE INDEX {name} ON {TABLE} ({INDEXES[name]}){where}"

@@ -17,9 +17,9 @@ from gateway_store.migrations.mirror_schema import (
     CREATE_INVITES,
     INDEXES,
     OLD,
-    ONLY_WHERE,
     TABLE,
     TRIGGERS,
+    create_index,
 )
 from outbox.errors import SchemaRefusedError
 from outbox.shape import refuse_other_shape
@@ -42,9 +42,8 @@ def upgrade() -> None:
     else:
         _refuse_odd(connection, tables)
         here.adopt(connection)
-    for name, columns in INDEXES.items():
-        where = f" WHERE {ONLY_WHERE[name]}" if name in ONLY_WHERE else ""
-        op.execute(f"CREATE INDEX {name} ON {TABLE} ({columns}){where}")
+    for name in INDEXES:
+        op.execute(create_index(name))
     op.execute(CREATE_CLOSED.format(bytewise=here.BYTEWISE))
     connection.exec_driver_sql(here.REMEMBER_CLOSED)
 
