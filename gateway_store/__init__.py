@@ -10,6 +10,7 @@ from gateway_store.errors import (
     InvalidPayloadError,
     MirrorRefusedError,
     NewerPayloadError,
+    OwnedByAnotherProgramError,
     StoredRowError,
 )
 from gateway_store.invite import Invite, Status
@@ -30,6 +31,7 @@ __all__ = [
     "MirrorRefusedError",
     "Mirrored",
     "NewerPayloadError",
+    "OwnedByAnotherProgramError",
     "Status",
     "StoredRowError",
     "get_invite",

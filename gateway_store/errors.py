@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from outbox.errors import SchemaRefusedError
+
 
 class MirrorRefusedError(Exception):
     """The root of all refusals. The same invite will be refused again, unless it is a `ContactMissingError`, or a
@@ -62,3 +64,10 @@ class OtherAssistantError(Exception):
 
 class StoredRowError(MirrorRefusedError):
     """The gateway's own row cannot be merged with, or its table refuses the row, for a reason of its own."""
+
+
+class OwnedByAnotherProgramError(SchemaRefusedError):
+    """The database is another program's, which would not start again on one that was upgraded; nothing was changed.
+
+    Only who knows that this program is never started on it again may say ``take_over=True``.
+    """
