@@ -18,7 +18,7 @@ from bench.place import Stores, place
 from gateway_store import upsert_contact
 from outbox import open_engine
 from relay.demo import Daemon
-from relay.open import init_stores
+from relay.make_stores import init_stores
 from relay.settings import Settings
 
 CONTACT = "co-bench"

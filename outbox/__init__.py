@@ -7,6 +7,7 @@ from outbox.engine import configure_engine, open_engine, read_only, reading, wri
 from outbox.enqueue import enqueue
 from outbox.errors import (
     DatabaseMissingError,
+    FileMissingError,
     InheritedConnectionError,
     InvalidMessageError,
     MountedFileError,
@@ -27,6 +28,7 @@ __all__ = [
     "SHARDS",
     "DatabaseMissingError",
     "Destination",
+    "FileMissingError",
     "InheritedConnectionError",
     "InvalidMessageError",
     "Message",

@@ -1,5 +1,7 @@
 """One class for each decision that a caller of this package makes."""
 
+from pathlib import Path
+
 from sqlalchemy.exc import DontWrapMixin
 
 
@@ -33,6 +35,14 @@ class SchemaRefusedError(OutboxError):
 
 class DatabaseMissingError(OutboxError):
     """The database's file is not there to be used: it does not exist and must not be created, or cannot be."""
+
+
+class FileMissingError(DatabaseMissingError):
+    """There is no file at ``path``, and none may be made there."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        super().__init__(f"no database at {path}{problem}")
 
 
 class MountedFileError(DatabaseMissingError):

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from sqlalchemy.engine import URL
 from sqlalchemy.util import asbool
 
-from outbox.errors import DatabaseMissingError, MountedFileError
+from outbox.errors import DatabaseMissingError, FileMissingError, MountedFileError
 from outbox.trust import are_to_be_private, trusted_at
 from outbox.way import Way, way_to
 
@@ -118,8 +118,14 @@ def make_private(path: Path) -> None:
 
 
 def must_exist(path: Path) -> None:
+    """Raises `FileMissingError`; whether a database was there before is more than a file can tell."""
     if not path.exists():
-        raise DatabaseMissingError(f"no database at {path}; `relay init` creates it")
+        folder = no_folder(path)
+        raise FileMissingError(path, folder or "; if one was there, mount or restore it, or else run `relay init`")
+
+
+def no_folder(path: Path) -> str | None:
+    return None if path.parent.is_dir() else f": there is no folder {path.parent}; mount it or make it"
 
 
 def create_private(path: Path) -> None:
@@ -131,7 +137,8 @@ def create_private(path: Path) -> None:
         except FileExistsError:
             return
         except OSError as error:
-            raise DatabaseMissingError(f"cannot create {path}: {os.strerror(error.errno or errno.EIO)}") from error
+            reason = no_folder(path) or f": {os.strerror(error.errno or errno.EIO)}"
+            raise DatabaseMissingError(f"cannot create {path}{reason}") from error
 
 
 def refuse_mount_point(path: Path) -> None:

@@ -12,9 +12,10 @@ from outbox import Destination, reading, statements
 from outbox.driver import is_plain_text
 from outbox.pages import Value, Values, shown_id
 from relay.errors import InterruptedRelayError, UsageError
-from relay.open import open_mirror, reaching
+from relay.open import open_mirror
 from relay.settings import Settings
 from relay.topics import INVITES, STATUS_RANK, Topic
+from relay.urls import reaching
 from relay.walk import Pair, differing_rows
 
 log = structlog.get_logger()
@@ -119,7 +120,7 @@ def check_drift(settings: Settings, source: Engine, stop: threading.Event) -> Co
             raise InterruptedRelayError("stopped before the drift check was through")
 
     seen = Comparison()
-    mirror = open_mirror(settings)
+    mirror = open_mirror(settings, source)
     try:
         with reaching("a store"):
             for difference in compare(source, mirror, seen, on_page=go_on):

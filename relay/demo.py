@@ -21,7 +21,7 @@ from outbox import Destination, open_engine, reading, statements
 from relay.compare import Comparison, compare
 from relay.console import Printer
 from relay.errors import UnrepairedError
-from relay.open import init_stores
+from relay.make_stores import init_stores
 from relay.settings import Settings
 
 INVITES_A_PHASE = 150

@@ -17,8 +17,9 @@ from outbox.fence import Prove
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
-from relay.topics import Apply
+from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
+from relay.stores import examined
+from relay.topics import MIRROR, Apply
 
 THE_STORE = "the gateway's database"
 
@@ -28,6 +29,7 @@ class EmbeddedGateway:
 
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, *, name: str = "") -> None:
         self._engine = open_engine(url, create=False, busy_timeout=busy_timeout, relay=True, cache_mib=CACHE_MIB)
+        self._patience = busy_timeout
         if name:
             name_store(self._engine, name)
         self._appliers = appliers
@@ -49,7 +51,16 @@ class EmbeddedGateway:
             return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
 
     def probe(self) -> GatewayFacts:
-        return self._asked(lambda: probe_store(self._engine))
+        return self._asked(self._probe)
+
+    def _probe(self) -> StoreFacts:
+        found = examined(self._engine, MIRROR, self._patience)
+        if found.nothing is not None or found.problem is not None:
+            # A missing file may only be unmounted, which passes.
+            error = GatewayUnreachableError(found.never_made) if found.missing else GatewayUnusableError(found.in_words)
+            error.nothing = found.nothing
+            raise error
+        return probe_store(self._engine)
 
     def lacks(self) -> str | None:
         return None

@@ -11,6 +11,17 @@ from outbox.fence import Prove
 class GatewayUnreachableError(Exception):
     """The gateway cannot be asked now; the message says why, without a secret."""
 
+    nothing: str | None = None
+    """Where there is no store at all: what is not there, in words without a cure."""
+
+
+class GatewayUnusableError(GatewayUnreachableError):
+    """What is there is no store of a gateway that this release can use; that does not pass as an outage does."""
+
+
+def named(identity: str | None, url: str) -> str:
+    return f"{url}, a gateway without an identity" if identity is None else f"gateway {identity} ({url})"
+
 
 class GatewayReadOnlyError(GatewayUnreachableError):
     """It answers, and its store can be read, but takes no invite now."""

@@ -10,8 +10,8 @@ from outbox import Destination, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.statements import DrainedInto
 from relay.errors import OtherGatewayError
-from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError
-from relay.open import shown
+from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError, named
+from relay.missing import with_what_is_remembered
 
 CURE = "to make it this outbox's gateway from now on: `relay run --new-gateway`, then `relay replay --all`"
 
@@ -26,7 +26,7 @@ class Introduction:
     gateway: Gateway
     destination: Destination
     url: str
-    """`known_as`: a gateway without an identity is known by it."""
+    """`relay.urls.known_as`: a gateway without an identity is known by it."""
     new_gateway: bool = False
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False
@@ -42,7 +42,8 @@ class Introduction:
             assistant = statements.identity(connection)
             into = statements.drained_into(connection, self.destination)
         # After that: what other relays have it apply meanwhile can only add to its count.
-        facts = self.gateway.probe()
+        with with_what_is_remembered(into):
+            facts = self.gateway.probe()
         if not self.new_gateway:
             refuse_another(into, facts, assistant, self.url)
         if facts.identity is not None:
@@ -128,11 +129,6 @@ class Introduction:
         )
 
 
-def known_as(url: str) -> str:
-    """A URL fit to be shown, in characters that every database can keep, and so find again."""
-    return shown(url).encode("ascii", "backslashreplace").decode()
-
-
 def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:
     """Raises `OtherGatewayError` where the outbox does not drain into this gateway; one that cannot be asked passes."""
     with suppress(GatewayUnreachableError):
@@ -161,7 +157,7 @@ def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str
     """Raises `OtherGatewayError` unless an outbox that was drained ``into`` one gateway may drain into this one."""
     if facts.drained_from not in (None, assistant):
         raise OtherGatewayError(
-            f"{_name(facts.identity, url)} mirrors the invites of another assistant, {facts.drained_from}, and not of "
+            f"{named(facts.identity, url)} mirrors the invites of another assistant, {facts.drained_from}, and not of "
             f"this one, {assistant}. Nothing was drained; {CURE}"
         )
     if into is None:
@@ -169,8 +165,8 @@ def refuse_another(into: DrainedInto | None, facts: GatewayFacts, assistant: str
     is_the_same = into.gateway_url == url if into.gateway_identity is None else into.gateway_identity == facts.identity
     if not is_the_same:
         raise OtherGatewayError(
-            f"this outbox drains into {_name(into.gateway_identity, into.gateway_url or '')}, and not into "
-            f"{_name(facts.identity, url)}. Nothing was drained; {CURE}"
+            f"this outbox drains into {named(into.gateway_identity, into.gateway_url or '')}, and not into "
+            f"{named(facts.identity, url)}. Nothing was drained; {CURE}"
         )
 
 
@@ -186,8 +182,4 @@ def wants_a_replay(into: DrainedInto | None, facts: GatewayFacts) -> bool:
 
 
 def _name_of(into: DrainedInto | None) -> str:
-    return "no gateway" if into is None else _name(into.gateway_identity, into.gateway_url or "")
-
-
-def _name(identity: str | None, url: str) -> str:
-    return f"{url}, a gateway without an identity" if identity is None else f"gateway {identity} ({url})"
+    return "no gateway" if into is None else named(into.gateway_identity, into.gateway_url or "")

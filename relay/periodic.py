@@ -17,9 +17,9 @@ from outbox.prune import prune
 from outbox.redact import reason_of
 from relay.compare import check_drift
 from relay.errors import RelayError
-from relay.open import UNIX
 from relay.settings import Settings
 from relay.systemd import Systemd
+from relay.urls import UNIX
 
 RENEWALS_A_LEASE = 3
 # Seen every 5 s, as the README says, also by a scheduler that is a second late.

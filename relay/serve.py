@@ -7,12 +7,14 @@ import structlog
 from gateway_store.listening import ListenError, SocketFile
 from gateway_store.mirror import CACHE_MIB
 from gateway_store.server import Server
-from outbox import SchemaRefusedError, open_engine
+from outbox import open_engine
 from relay import sigterm
 from relay.errors import UnreachableError
-from relay.open import UPGRADE_PATIENCE_SECONDS, check_url, gateways, reaching, socket_path
+from relay.make_stores import refuse_others, upgrade_store
+from relay.stores import examine
 from relay.systemd import Systemd
-from relay.topics import upgrade_mirror
+from relay.topics import MIRROR, upgrade_mirror
+from relay.urls import check_url, socket_path
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
 BUSY_SECONDS = 2.0
@@ -54,11 +56,6 @@ def serve_gateway(listen: str, db: str, systemd: Systemd) -> None:
 
 
 def _upgrade(db: str) -> None:
-    engine = open_engine(db, busy_timeout=UPGRADE_PATIENCE_SECONDS)
-    try:
-        with reaching(gateways(db)):
-            upgrade_mirror(engine)
-    except SchemaRefusedError as error:
-        raise UnreachableError(f"{gateways(db)} cannot be upgraded: {error}") from error
-    finally:
-        engine.dispose()
+    found = examine(db, MIRROR)
+    refuse_others(found)
+    upgrade_store(found, db, upgrade_mirror)

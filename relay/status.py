@@ -14,14 +14,14 @@ from outbox.clock import now_ms
 from outbox.leases import Relay
 from outbox.redact import redact
 from outbox.sightings import Sighting, sightings
-from outbox.statements import Reason
+from outbox.statements import DrainedInto, Reason
 from relay.gateway import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
 from relay.instants import CLOCKS_DIFFER_BY_MS, with_iso_8601
-from relay.introduction import known_as
+from relay.missing import with_what_is_remembered
 from relay.noted import standing_and_last
-from relay.open import shown_whole
 from relay.status_warnings import warnings_of, wrong_with
 from relay.topics import TOPICS
+from relay.urls import known_as, shown_whole
 
 UP, DOWN, READ_ONLY = "up", "down", "read-only"
 MOST_REASONS = 10
@@ -121,7 +121,7 @@ def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[st
         into = statements.drained_into(connection, Destination.GATEWAY)
     # After that: what relays have it apply meanwhile can only add to its count. And before all else: what the relays
     # say is then the newer of the two views, and not of an outage that has just ended.
-    state, problem, lacks, facts = _ask(gateway)
+    state, problem, lacks, facts = _ask(gateway, into)
     with reading(source) as connection:
         outbox = _look(connection, facts)
     wrong = [] if facts is None else wrong_with(into, facts, assistant, known_as(url))
@@ -151,10 +151,11 @@ def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[st
     )
 
 
-def _ask(gateway: Gateway) -> tuple[str, str | None, str | None, GatewayFacts | None]:
+def _ask(gateway: Gateway, into: DrainedInto | None) -> tuple[str, str | None, str | None, GatewayFacts | None]:
     """Its state, what is the trouble, what it lacks, and what it says of itself."""
     try:
-        facts = gateway.probe()
+        with with_what_is_remembered(into):
+            facts = gateway.probe()
         return UP, None, gateway.lacks(), facts
     except GatewayReadOnlyError as error:
         return READ_ONLY, str(error), None, None

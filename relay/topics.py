@@ -20,14 +20,18 @@ import gateway_store.mirror
 import gateway_store.read
 from assistant_store.replay import Replayable, Selection
 from outbox.fence import Prove
+from outbox.migrate import Scripts
 from outbox.pages import Pages, Place
 
 __all__ = [
     "APPLIERS",
     "INVITES",
+    "MIRROR",
+    "SOURCE",
     "STATUS_RANK",
     "TOPICS",
     "Selection",
+    "Store",
     "Topic",
     "upgrade_mirror",
     "upgrade_source",
@@ -81,5 +85,37 @@ def upgrade_source(engine: Engine) -> None:
     assistant_store.migrate.upgrade(engine)
 
 
-def upgrade_mirror(engine: Engine) -> None:
-    gateway_store.migrate.upgrade(engine)
+def upgrade_mirror(engine: Engine, *, take_over: bool = False) -> None:
+    gateway_store.migrate.upgrade(engine, take_over=take_over)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One of the two sides' databases: what it is called, what makes it, and what keeps it from being used."""
+
+    name: str
+    option: str
+    """Of the command, which names its URL."""
+    scripts: Scripts
+    problem: Callable[[Connection], str | None]
+    """What keeps this release from using it, and the cure."""
+    is_of_others: Callable[[Connection], bool] = lambda _: False
+    """Whether another program owns it, and must be asked first."""
+    rows_problem: Callable[[Connection], str | None] = lambda _: None
+    """What keeps the rows of one that another program owns from being compared."""
+
+
+SOURCE = Store(
+    "the assistant's database",
+    "--assistant-db",
+    assistant_store.migrate.SCRIPTS,
+    assistant_store.migrate.schema_problem,
+)
+MIRROR = Store(
+    "the gateway's database",
+    "--gateway",
+    gateway_store.migrate.SCRIPTS,
+    gateway_store.migrate.schema_problem,
+    gateway_store.migrate.is_of_others,
+    gateway_store.migrate.rows_problem,
+)

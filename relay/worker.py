@@ -22,15 +22,16 @@ from relay import sigterm
 from relay.backoff import Breaker
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError
-from relay.gateway import Gateway, GatewayUnreachableError
-from relay.introduction import Introduction, known_as
+from relay.gateway import Gateway, GatewayUnreachableError, GatewayUnusableError
+from relay.introduction import Introduction
 from relay.left import refuse_what_cannot_be_drained
 from relay.noted import Noted
-from relay.open import answers_within, assistants, shown, shown_whole
+from relay.open import answers_within
 from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
 from relay.systemd import Systemd
+from relay.urls import assistants, known_as, shown, shown_whole
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
 LOOK_AGAIN_SECONDS = 0.2
@@ -109,11 +110,17 @@ class Worker:
         return {"assistant_db": shown_whole(source), "gateway": shown_whole(self.settings.gateway)}
 
     def _introduction(self, gateway: Gateway) -> Introduction:
-        """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again."""
+        """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again.
+
+        What is no gateway now is refused too, unlike one that became so while this relay drained into it.
+        """
         url = known_as(self.settings.gateway)
         introduction = Introduction(self.outbox, gateway, Destination.GATEWAY, url, self.new_gateway)
         with suppress(GatewayUnreachableError, DBAPIError, DatabaseMissingError):
-            introduction.make()
+            try:
+                introduction.make()
+            except GatewayUnusableError as error:
+                raise UnreachableError(str(error)) from error
         return introduction
 
     def _loop(

@@ -6,10 +6,11 @@ from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
 from relay.errors import UnrepairedError, UsageError
 from relay.instants import parse_instant
-from relay.introduction import count_from_here, known_as, refuse_elsewhere
+from relay.introduction import count_from_here, refuse_elsewhere
 from relay.open import open_gateway, open_source
 from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.topics import Selection
+from relay.urls import known_as
 
 MOST_ROWS_A_SECOND = 1_000_000
 

@@ -9,9 +9,9 @@ from outbox.redact import printable
 from relay import sigterm
 from relay.commands.summaries import SummarisingGroup
 from relay.errors import InterruptedRelayError, ReaderGoneError, RelayError, UnreachableError
-from relay.open import reaching
 from relay.standard_error import never_wait_for_standard_error
 from relay.standard_output import drop_the_rest, own_standard_output
+from relay.urls import reaching
 
 
 class ReportingGroup(SummarisingGroup):

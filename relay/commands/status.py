@@ -24,7 +24,11 @@ def status(run: Run) -> None:
     """
     gateway = open_gateway(run.settings)
     source, url = open_source(run.settings), run.settings.gateway
-    found = read_status(source, gateway, url, storage_warnings(run.settings))
+    try:
+        found = read_status(source, gateway, url, storage_warnings(run.settings))
+    finally:
+        gateway.close()
+        source.dispose()
     run.printer.record(found.as_dict() if run.printer.as_json else _for_people(found), "Outbox")
     for warning in found.warnings:
         run.printer.warn(warning)

@@ -11,7 +11,8 @@ from relay.compare import Comparison, Difference, compare, compare_ids
 from relay.console import Bar
 from relay.errors import UnrepairedError, UsageError
 from relay.instants import parse_instant
-from relay.open import open_mirror, open_source, reaching
+from relay.open import open_mirror, open_source
+from relay.urls import reaching
 
 
 @click.command()
@@ -25,7 +26,7 @@ def verify(run: Run, since: str | None, ids: tuple[str, ...]) -> None:
         raise UsageError("give --id or --since, not both")
     start = None if since is None else parse_instant(since, run.now)
     source = open_source(run.settings)
-    mirror = open_mirror(run.settings)
+    mirror = open_mirror(run.settings, source)
     seen = Comparison()
     last: dict[str, Any] = {}
 

@@ -77,7 +77,7 @@ def test_upgrading_makes_an_existing_database_private(tmp_path: Path) -> None:
 def test_a_missing_database_that_must_exist_is_not_created(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'none.db'}", create=False)
 
-    with pytest.raises(DatabaseMissingError, match=r"none\.db; `relay init` creates it"):
+    with pytest.raises(DatabaseMissingError, match=r"none\.db; if one was there, mount or restore it"):
         engine.connect()
     engine.dispose()
 
@@ -93,7 +93,7 @@ def test_an_existing_database_that_must_exist_is_opened(box: Outbox) -> None:
 def test_a_database_in_a_missing_folder_is_named(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'folder' / 'a.db'}")
 
-    with pytest.raises(DatabaseMissingError, match=r"cannot create .*folder/a\.db: No such file or directory"):
+    with pytest.raises(DatabaseMissingError, match=r"cannot create .*folder/a\.db: there is no folder .*folder; mount"):
         engine.connect()
     engine.dispose()
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import inspect
 
 from outbox import open_engine
-from relay.open import shown
+from relay.urls import shown
 from tests.conftest import Stores, write
 from tests.databases import alter, database_url, server_database_in
 from tests.system.processes import relay, relay_at

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from outbox.postgresql import DRIVER
-from relay.open import shown
+from relay.urls import shown
 from tests.conftest import Stores
 from tests.databases import MIRROR, database_url
 from tests.system.processes import Ended, relay, relay_at

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.open import shown
 from relay.status import read_status
+from relay.urls import shown
 from tests.conftest import Stores, both_stores, write
 from tests.databases import name_of
 from tests.relay.outages import missing

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from relay.open import shown
 from relay.topics import INVITES
+from relay.urls import shown
 from tests.conftest import Stores, write
 from tests.relay.outages import Trouble, missing, not_a_database, not_initialised, without_rights
 from tests.relay.rig import drain_all, draining

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.open import shown
+from relay.urls import shown
 from tests.conftest import Stores, write
 from tests.relay.outages import Trouble, missing, not_a_database, not_initialised, without_rights
 from tests.system.processes import relay, relay_at, running_relay
