@@ -1,5 +1,6 @@
 """The commands on the real gateway's own database: they leave it as it is until they are told to take it over."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,20 +114,25 @@ def test_the_daemons_database_may_have_such_marks(tmp_path: Path, backend: str) 
         assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.only("sqlite", because="a server's connections are its own")
-def test_a_database_that_its_program_has_open_is_left_as_it_is(stores: Stores, theirs: str) -> None:
-    """Beside a log of that program's, which must neither be copied into the database nor deleted."""
+@pytest.mark.only("sqlite", because="a server's log is its own")
+@pytest.mark.parametrize("is_open", [True, False], ids=["running", "crashed"])
+def test_the_log_of_its_program_is_neither_copied_nor_deleted(stores: Stores, theirs: str, is_open: bool) -> None:
     engine = open_engine(theirs)
     path = sqlite_path(engine)
     assert path is not None
-    log = path.with_name("theirs.db-wal")
     try:
-        with engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE contacts SET colour = 'blue'")
+        write(engine, "UPDATE contacts SET colour = 'blue'")
+        if not is_open:
+            left = stores.folder / "left"
+            shutil.copytree(path.parent, left, ignore=shutil.ignore_patterns("*-shm"))
+            path = left / path.name
+        log = path.with_name("theirs.db-wal")
         before = path.read_bytes(), log.read_bytes()
         assert len(before[1]) > 0
-        assert [relay(stores, "--gateway", theirs, *command).code for command in COMMANDS] == [4] * len(COMMANDS)
-        assert (path.read_bytes(), log.read_bytes()) == before
+        for command in COMMANDS:
+            ended = relay(stores, "--gateway", f"sqlite:///{path}", *command)
+            assert (ended.code, "another program's" in ended.err) == (4, True)
+            assert (path.read_bytes(), log.read_bytes()) == before
     finally:
         engine.dispose()
 
