@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from outbox.catalogue import tables_named
+from outbox.catalogue import read_catalogue, tables_named
 from outbox.encoding import refuse_for_new_store
 from outbox.engine import writing
 from outbox.errors import SchemaRefusedError
@@ -65,13 +65,31 @@ def is_made(connection: Connection, part: Scripts) -> bool:
 
 
 def _version(connection: Connection, part: Scripts) -> str | None:
-    if not tables_named(connection, [part.version_table]):
+    found = _noted_version(connection, part)
+    return found if isinstance(found, str) else None
+
+
+def _noted_version(connection: Connection, part: Scripts) -> object:
+    """What its table of versions says, None where there is none; anything but text can be no script's name."""
+    columns = read_catalogue(connection, [part.version_table]).columns.get(part.version_table)
+    if columns is None:
         return None
-    found: str | None = connection.exec_driver_sql(f"SELECT max(version_num) FROM {part.version_table}").scalar_one()  # noqa: S608 - a constant
-    return found
+    if "version_num" not in columns:
+        return columns
+    return connection.exec_driver_sql(f"SELECT max(version_num) FROM {part.version_table}").scalar_one()  # noqa: S608 - a constant
+
+
+def _odd_version(connection: Connection, part: Scripts) -> str | None:
+    found = _noted_version(connection, part)
+    if found is None or isinstance(found, str):
+        return None
+    return f"has the table {part.version_table} that does not say of which release it is; restore it from a copy"
 
 
 def _problem(connection: Connection, part: Scripts) -> str | None:
+    odd = _odd_version(connection, part)
+    if odd is not None:
+        return odd
     found = _version(connection, part)
     needs = part.needs(connection.dialect.name)
     if found is None:
@@ -132,6 +150,9 @@ def _run_all(connection: Connection, parts: Sequence[Scripts]) -> None:
     if not tables & {name for part in parts for name in (part.version_table, part.table)}:
         refuse_for_new_store(connection)
     for part in parts:
+        odd = _odd_version(connection, part)
+        if odd is not None:
+            raise SchemaRefusedError(f"{connection.engine.url.database} {odd}. Nothing was changed")
         _run(connection, part)
     problem = schema_problem(connection, *parts)
     if problem is not None:

@@ -28,6 +28,11 @@ OF_THE_SOURCE = {
     "no identity": ("DELETE FROM outbox_identity", "outbox_identity has lost its row", COPY),
     "no index": ("DROP INDEX ix_outbox_key", "index ix_outbox_key is missing", "CREATE INDEX ix_outbox_key ON"),
     "a later outbox": ("UPDATE outbox_schema_version SET version_num = '0099'", "0099", LATER),
+    "a version of another shape": (
+        "ALTER TABLE outbox_schema_version RENAME COLUMN version_num TO v",
+        "outbox_schema_version that does not say of which release it is",
+        "restore it from a copy",
+    ),
     "later invites": ("UPDATE assistant_store_schema_version SET version_num = '0099'", "0099", LATER),
 }
 OF_THE_MIRROR = {
@@ -40,6 +45,11 @@ OF_THE_MIRROR = {
         "DROP INDEX idx_ingress_invites_token_lookup",
         "index idx_ingress_invites_token_lookup is missing",
         "CREATE INDEX idx_ingress_invites_token_lookup ON",
+    ),
+    "a version of another shape": (
+        "ALTER TABLE gateway_store_schema_version RENAME COLUMN version_num TO v",
+        "gateway_store_schema_version that does not say of which release it is",
+        "restore it from a copy",
     ),
     "later": ("UPDATE gateway_store_schema_version SET version_num = '0099'", "0099", LATER),
 }
@@ -106,6 +116,12 @@ def test_what_the_gateways_database_lacks_is_named_with_its_cure(
     ended = relay_at(stores.folder, "gateway", f"--listen=unix://{stores.folder}/s/g.sock", f"--db={stores.mirror_url}")
     assert (ended.code, words in ended.only_line) == (4, True)
     assert stores.states() == ["pending"]
+
+
+@pytest.mark.only("sqlite", because="only SQLite's columns hold values of any type")
+def test_a_version_that_is_no_text_is_no_release(stores: Stores) -> None:
+    write(stores.mirror, "UPDATE gateway_store_schema_version SET version_num = x'00'")
+    assert all("does not say of which release it is" in said for said in refused_by(stores, *LOOKING))
 
 
 @pytest.mark.only("postgresql", because="on SQLite nothing of a table can be dropped that its statement holds")
