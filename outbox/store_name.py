@@ -11,9 +11,14 @@ def name_store(engine: Engine, name: str) -> Engine:
     return engine
 
 
+def name_of(engine: Engine) -> str | None:
+    name: str | None = engine.get_execution_options().get(_NAME)
+    return name
+
+
 def note_store(error: Exception, engine: Engine) -> None:
     """The first to note it is right: with one transaction inside another, that is the inner one."""
-    name = engine.get_execution_options().get(_NAME)
+    name = name_of(engine)
     if name is not None and store_of(error) is None:
         setattr(error, _NAME, name)
 

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from outbox import files
 from outbox.engine import reading
 from outbox.sqlite import sqlite_path
+from outbox.store_name import name_of, name_store
 
 PATIENCE_SECONDS = 5.0
 
@@ -33,7 +34,8 @@ def untouched(engine: Engine, patience: float = PATIENCE_SECONDS) -> Engine:
         return engine
     files.refuse_mount_point(path)
     files.must_exist(path)
-    return _engine_on(path, _driver_of(engine), patience)
+    found, name = _engine_on(path, _driver_of(engine), patience), name_of(engine)
+    return found if name is None else name_store(found, name)
 
 
 def _engine_on(path: Path, driver: ModuleType, patience: float) -> Engine:

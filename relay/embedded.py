@@ -57,8 +57,13 @@ class EmbeddedGateway:
         found = examined(self._engine, MIRROR, self._patience)
         if found.nothing is not None or found.problem is not None:
             # A missing file may only be unmounted, which passes.
-            error = GatewayUnreachableError(found.never_made) if found.missing else GatewayUnusableError(found.in_words)
-            error.nothing = found.nothing
+            missing = found.missing is not None
+            error = (
+                GatewayUnreachableError(f"{found.named}: {found.never_made}")
+                if missing
+                else GatewayUnusableError(found.in_words)
+            )
+            error.nothing = found.nothing and f"{found.named}: {found.nothing}"
             raise error
         return probe_store(self._engine)
 

@@ -103,4 +103,4 @@ def _look_at(
 def _refuse_a_log_alone(found: Found) -> None:
     # SQLite would delete it, with all that it holds, as soon as an empty database is beside it.
     if found.log_alone is not None:
-        raise UnreachableError(f"{found.store.name}: {found.never_made}, or delete the log. Nothing was changed")
+        raise UnreachableError(f"{found.named}: {found.never_made}, or delete the log. Nothing was changed")

@@ -13,6 +13,7 @@ from outbox import Destination, FileMissingError, statements
 from outbox.catalogue import tables_named
 from outbox.files import no_folder, wal_of
 from outbox.statements import DrainedInto
+from outbox.store_name import name_of
 from outbox.untouched import PATIENCE_SECONDS, reading_untouched
 from relay.errors import UnreachableError
 from relay.topics import MIRROR, SOURCE, Store
@@ -24,6 +25,8 @@ class Found:
     """One store as it was found."""
 
     store: Store
+    named: str
+    """As errors name it."""
     where: str
     missing: FileMissingError | None = None
     is_there: bool = False
@@ -43,7 +46,7 @@ class Found:
 
     @property
     def in_words(self) -> str:
-        return f"{self.store.name}, {self.where}, {self.problem}"
+        return f"{self.named} {self.problem}"
 
     @property
     def nothing(self) -> str | None:
@@ -103,12 +106,14 @@ def _is_there(connection: Connection, store: Store) -> bool:
 def examined(engine: Engine, store: Store, patience: float = PATIENCE_SECONDS) -> Found:
     """As `examine`, with the errors of the database itself."""
     where = where_is(engine)
+    named = name_of(engine) or f"{store.name} {where}"
     try:
         with reading_untouched(engine, patience) as connection:
             problem = _swapped(connection, store) or store.problem(connection)
             is_ready, is_owned = problem is None, store.is_of_others(connection)
             return Found(
                 store,
+                named,
                 where,
                 is_there=_is_there(connection, store),
                 is_the_other=_swapped(connection, store) is not None,
@@ -119,4 +124,4 @@ def examined(engine: Engine, store: Store, patience: float = PATIENCE_SECONDS) -
                 facts=store_facts(connection) if is_ready and store is MIRROR else None,
             )
     except FileMissingError as error:
-        return Found(store, where, missing=error)
+        return Found(store, named, where, missing=error)
