@@ -139,7 +139,7 @@ def test_a_gateway_that_is_down_is_4_whatever_else_is_wrong(stores: Stores) -> N
 
 # SQLite itself needs a little to read a file, and finds a disk that has nothing left unreadable.
 FULL = """
-mount -t tmpfs -o size=3m none "$PWD" && cd "$PWD" && "$0" init >&2 || exit 90
+mount -t tmpfs -o size=3m,mode=700 none "$PWD" && cd "$PWD" && "$0" init >&2 || exit 90
 "$0" status --json >&2 || exit 91
 head -c 10000000 /dev/zero > filler 2>/dev/null
 truncate -s -200K filler
