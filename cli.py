@@ -40,7 +40,8 @@ def main(ctx: click.Context, assistant_db: str | None, gateway_url: str | None, 
     settings = load_settings(assistant_db=assistant_db, gateway=gateway_url)
     refuse_same_file(settings)
     configure_logs(settings.log_format)
-    ctx.obj = Run(settings, as_json)
+    given = {"--assistant-db": assistant_db, "--gateway": gateway_url}
+    ctx.obj = Run(settings, as_json, {option: url for option, url in given.items() if url is not None})
 
 
 for command in (init, run_worker, status, replay, verify, dead, prune, gateway, demo):

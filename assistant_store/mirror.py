@@ -17,8 +17,13 @@ def enqueue_invites(
     session: Session, connection: Connection, invites: Iterable[Invite], origin: Origin = Origin.LIVE
 ) -> None:
     """Adds a message a row, on the connection that wrote the rows. The version is the row's ``updated_at``."""
-    rows = [(invite.id, _version(invite.updated_at), payload_of(invite)) for invite in invites]
+    rows = map(state_of, invites)
     enqueue_many(session, connection, Destination.GATEWAY, topic=TOPIC, rows=rows, origin=origin)
+
+
+def state_of(invite: Invite) -> tuple[str, int, str]:
+    """Key, version and payload of the message that holds the invite as it is."""
+    return invite.id, _version(invite.updated_at), payload_of(invite)
 
 
 def _version(updated_at: int) -> int:

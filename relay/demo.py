@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from gateway_store import upsert_contact
 from outbox import Destination, open_engine, reading, statements
-from relay.compare import Comparison, compare
+from relay.compare import compare
 from relay.console import Printer
+from relay.differences import Comparison
 from relay.errors import UnrepairedError
 from relay.make_stores import init_stores
 from relay.settings import Settings

@@ -74,6 +74,12 @@ def open_mirror(settings: Settings, source: Engine) -> Engine:
     return opened(found, settings.gateway)
 
 
+def open_mirror_to_write(settings: Settings, source: Engine) -> Engine:
+    """`open_mirror` for changing rows: one that another program owns is refused, with what to do."""
+    open_mirror(settings, source).dispose()
+    return opened(examine(settings.gateway, MIRROR), settings.gateway)
+
+
 def storage_warnings(settings: Settings) -> list[str]:
     """What either database, or its disk, cannot keep, with the cure; nothing of one that cannot be asked now."""
     found = []

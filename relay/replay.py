@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -17,9 +17,10 @@ from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled
 from relay.errors import InterruptedRelayError, UnreachableError, UnrepairedError, UsageError
 from relay.gateway import Gateway, GatewayUnreachableError
+from relay.id_pages import IdPages
 from relay.seqs import SeqSet
 from relay.settings import Settings
-from relay.topics import INVITES, Selection, Topic
+from relay.topics import INVITES, Replayable, Selection, Topic
 from relay.worker import Worker
 
 PAGE = 500
@@ -34,22 +35,22 @@ STUCK_SECONDS = 60.0
 class Replayed:
     """How far a replay is. ``unsettled`` counts its messages by state, without those that are settled.
 
-    ``odd`` counts the rows of which no message can be made.
+    ``waited`` counts the rows of whose current state a message waited already: it is seen through as well. ``odd``
+    counts the rows of which no message can be made, and ``ids`` are all others.
     """
 
     selected: int
+    enqueued: int = 0
+    waited: int = 0
     odd: int = 0
+    ids: IdPages = field(default_factory=IdPages)
     messages: SeqSet = field(default_factory=SeqSet)
     unsettled: Counter[str] = field(default_factory=Counter)
 
     @property
-    def enqueued(self) -> int:
-        return len(self.messages)
-
-    @property
-    def repaired(self) -> int:
+    def delivered(self) -> int:
         """Delivered, or made unnecessary by a newer message that was."""
-        return self.enqueued - self.unsettled.total()
+        return len(self.messages) - self.unsettled.total()
 
     @property
     def under_way(self) -> int:
@@ -59,14 +60,12 @@ class Replayed:
     def refused(self) -> int:
         return self.unsettled[State.RETRYING] + self.unsettled[State.DEAD]
 
-    @property
-    def unrepaired(self) -> int:
-        return self.refused + self.odd
-
 
 Progress = Callable[[Replayed], None]
 Odd = Callable[[str], None]
 """Told of a row that was passed over, in words."""
+Above = Callable[[Place, int], Mapping[str, int]]
+"""By id, for some rows from a place on, the instants that touching them must exceed."""
 
 
 def count_selected(source: Engine, selection: Selection, limit: int | None, topic: Topic = INVITES) -> int:
@@ -92,11 +91,13 @@ def enqueue_selected(
     on_odd: Odd = lambda _: None,
     limit: int | None = None,
     rate: float | None = None,
+    above: Above | None = None,
     topic: Topic = INVITES,
 ) -> Replayed:
     """Enqueues the current state of each selected row as origin ``replay``, a page a transaction.
 
     A row of which no message can be made is passed over, counted and told to ``on_odd``. ``rate`` is in rows a second.
+    With ``above`` each row is touched first.
     Interrupted in between, the pages committed stay enqueued; running it again is harmless.
     """
     done = Replayed(selected=count_selected(source, selection, limit, topic))
@@ -108,20 +109,28 @@ def enqueue_selected(
         wanted = page if limit is None else min(page, limit - rows)
         if rate is not None and rows:
             threading.Event().wait(page / rate)
+        to_exceed = None if above is None else above(place, wanted)
         with Session(source) as session, session.begin():
-            found = topic.replay_page(session, selection, place=place, limit=wanted)
+            found = topic.replay_page(session, selection, place=place, limit=wanted, above=to_exceed)
             connection = session.connection()
             seqs = statements.replayed_just_now(connection, Destination.GATEWAY, topic.name, found.ids)
         for _, problem in found.odd:
             on_odd(problem)
-        done.messages.add(seqs)
-        done.unsettled[State.PENDING] += len(seqs)
-        done.odd += len(found.odd)
+        _note(done, found, seqs)
         place, rows = found.following, rows + found.rows
         progress(done)
         if place is not None:
             let_others_write(source, time.monotonic() - started)
     return done
+
+
+def _note(done: Replayed, found: Replayable, seqs: Sequence[int]) -> None:
+    done.messages.add([*seqs, *found.waiting.values()])
+    done.unsettled[State.PENDING] += len(seqs) + len(found.waiting)
+    done.enqueued += len(seqs)
+    done.waited += len(found.waiting)
+    done.odd += len(found.odd)
+    done.ids.add([*found.ids, *found.waiting, *found.overtaken])
 
 
 def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
@@ -158,7 +167,7 @@ def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Repl
 def _look(source: Engine, done: Replayed, progress: Progress) -> int | None:
     """Brings the counts up to date; returns the ``seq`` of the message that is first in turn, whoever enqueued it."""
     with reading(source) as connection:
-        found = statements.open_replayed(connection, Destination.GATEWAY)
+        found = statements.open_replayed(connection, Destination.GATEWAY, live_too=done.waited > 0)
         done.unsettled = Counter(state for seq, state in found if seq in done.messages)
         first = statements.first_pending(connection, Destination.GATEWAY)
     progress(done)

@@ -1,6 +1,6 @@
 """Where the two stores meet: the only file that knows both. A new topic is one more `Topic` in `TOPICS`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,9 @@ import assistant_store.migrate
 import assistant_store.mirror
 import assistant_store.read
 import assistant_store.replay
+import gateway_store.close
 import gateway_store.contacts
+import gateway_store.foresee
 import gateway_store.identity
 import gateway_store.invite
 import gateway_store.migrate
@@ -21,7 +23,7 @@ import gateway_store.read
 from assistant_store.replay import Replayable, Selection
 from outbox.fence import Prove
 from outbox.migrate import Scripts
-from outbox.pages import Pages, Place
+from outbox.pages import Pages, Place, Values
 
 __all__ = [
     "APPLIERS",
@@ -30,6 +32,7 @@ __all__ = [
     "SOURCE",
     "STATUS_RANK",
     "TOPICS",
+    "Replayable",
     "Selection",
     "Store",
     "Topic",
@@ -49,7 +52,14 @@ class Apply(Protocol):
 
 
 class ReplayPage(Protocol):
-    def __call__(self, session: Session, selection: Selection, *, place: Place, limit: int) -> Replayable: ...
+    def __call__(
+        self, session: Session, selection: Selection, *, place: Place, limit: int, above: Mapping[str, int] | None
+    ) -> Replayable: ...
+
+
+class Close(Protocol):
+    def __call__(self, engine: Engine, ids: Sequence[str], *, admit: Admit) -> Mapping[str, str]:
+        """Closes rows that only the destination has; by id, why one could not be closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,13 @@ class Topic:
     known_references: Callable[[Connection, Iterable[str]], set[str]]
     count: Callable[[Session, Selection], int]
     replay_page: ReplayPage
+    current_state: Callable[[Values], tuple[str, int, str] | None]
+    """Key, version and payload of a source's row; None where no message can be made of it."""
+    touched: Callable[[Values, int], Values | None]
+    """A source's row as touching it, above an instant, would leave it."""
+    foresee: Callable[[str, Values | None], Values | None]
+    """What applying a payload would make of the destination's row; None where it is refused."""
+    close: Close
 
 
 INVITES = Topic(
@@ -75,6 +92,10 @@ INVITES = Topic(
     known_references=gateway_store.contacts.known_contacts,
     count=assistant_store.replay.count_selected,
     replay_page=assistant_store.replay.replay_page,
+    current_state=assistant_store.replay.current_state,
+    touched=assistant_store.replay.touched_row,
+    foresee=gateway_store.foresee.foresee,
+    close=gateway_store.close.revoke_and_commit,
 )
 TOPICS = {topic.name: topic for topic in (INVITES,)}
 APPLIERS = {name: topic.apply for name, topic in TOPICS.items()}

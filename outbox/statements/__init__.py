@@ -4,6 +4,7 @@ States stand as literals, never as parameters: a partial index is used only wher
 All run in the caller's transaction.
 """
 
+from outbox.statements.again import bring_forward, waiting_states
 from outbox.statements.change import (
     CHANNEL,
     delete_settled_before,
@@ -77,6 +78,7 @@ __all__ = [
     "NewerThan",
     "Reason",
     "anything_due",
+    "bring_forward",
     "count_batches_from",
     "count_by_state",
     "count_unsettled_up_to",
@@ -123,4 +125,5 @@ __all__ = [
     "unsettled_keys",
     "unsettled_since",
     "void_leases",
+    "waiting_states",
 ]

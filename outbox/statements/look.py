@@ -61,29 +61,32 @@ def replayed_just_now(connection: Connection, destination: Destination, topic: s
     return [row.seq for row in _REPLAYED.run(connection, keys, destination.value, topic)]
 
 
-_OPEN_REPLAYED = text(
-    """
+_OPEN = """
     SELECT m.seq, CASE WHEN EXISTS (
                SELECT 1 FROM outbox_messages AS n
                WHERE n.destination = m.destination AND n.topic = m.topic AND n.key = m.key
                  AND (n.version, n.seq) > (m.version, m.seq) AND n.state = 'retrying'
                  AND n.state IN ('pending', 'retrying', 'dead'))
            THEN 'retrying' ELSE 'pending' END
-    FROM outbox_messages AS m WHERE m.destination = :destination AND m.state = 'pending' AND m.origin = 'replay'
-    UNION ALL SELECT seq, 'retrying' FROM outbox_messages
-    WHERE destination = :destination AND state = 'retrying' AND origin = 'replay'
-    UNION ALL SELECT seq, 'dead' FROM outbox_messages
-    WHERE destination = :destination AND state = 'dead' AND origin = 'replay'
-    """
-)
+    FROM outbox_messages AS m WHERE m.destination = :destination AND m.state = 'pending' AND {origins}
+    UNION ALL SELECT seq, 'retrying' FROM outbox_messages AS m
+    WHERE destination = :destination AND state = 'retrying' AND {origins}
+    UNION ALL SELECT seq, 'dead' FROM outbox_messages AS m
+    WHERE destination = :destination AND state = 'dead' AND {origins}
+"""
+_OPEN_REPLAYED = text(_OPEN.format(origins="m.origin = 'replay'"))
+_OPEN_OF_ANY_ORIGIN = text(_OPEN.format(origins="1 = 1"))
 
 
-def open_replayed(connection: Connection, destination: Destination) -> Iterator[tuple[int, str]]:
-    """``seq`` and state of the replayed messages that are unsettled or dead.
+def open_replayed(
+    connection: Connection, destination: Destination, *, live_too: bool = False
+) -> Iterator[tuple[int, str]]:
+    """``seq`` and state of the replayed messages that are unsettled or dead; with ``live_too`` of all others as well.
 
     One that waits behind a retrying one counts as retrying.
     """
-    with connection.execute(_OPEN_REPLAYED, {"destination": destination.value}) as rows:
+    query = _OPEN_OF_ANY_ORIGIN if live_too else _OPEN_REPLAYED
+    with connection.execute(query, {"destination": destination.value}) as rows:
         yield from (tuple(row) for row in rows)
 
 

@@ -1,21 +1,29 @@
 """What every command has: its settings, its printer, the moment it started, and `--json`."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 
 import click
 
 from outbox.clock import now_ms
 from relay.console import Printer
 from relay.settings import Settings
+from relay.urls import shown
 
 
 class Run:
     """What one command runs with: settings, read once, and the moment it started, to which relative times refer."""
 
-    def __init__(self, settings: Settings, as_json: bool) -> None:
+    def __init__(self, settings: Settings, as_json: bool, given: Mapping[str, str]) -> None:
         self.settings = settings
+        self._given = given
         self.printer = Printer(as_json)
         self.now = now_ms()
+
+    def typed(self, *words: str) -> str:
+        """Another command on the same stores, as it is to be typed: with the URLs that this one was given."""
+        given = (word for option, url in self._given.items() for word in (option, shown(url)))
+        return shlex.join(("relay", *given, *words))
 
 
 def prints(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,16 +1,20 @@
 """`relay replay`."""
 
 import click
+from sqlalchemy import Engine
 
 from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
-from relay.errors import UnrepairedError, UsageError
+from relay.commands.replayed import report_delivered, report_enqueued
+from relay.differences import Comparison
+from relay.equal_now import compare_afterwards, updated_at_of
+from relay.errors import UsageError
 from relay.instants import parse_instant
 from relay.introduction import count_from_here, refuse_elsewhere
-from relay.open import open_gateway, open_source
-from relay.replay import Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
+from relay.open import open_gateway, open_mirror, open_source
+from relay.replay import Above, Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.topics import Selection
-from relay.urls import known_as
+from relay.urls import UNIX, known_as, reaching
 
 MOST_ROWS_A_SECOND = 1_000_000
 
@@ -21,6 +25,7 @@ MOST_ROWS_A_SECOND = 1_000_000
 @click.option("--id", "ids", metavar="ID", multiple=True, help="Only this invite; may be given several times.")
 @click.option("--dead", "only_dead", is_flag=True, help="Only invites of which a message is dead.")
 @click.option("--all", "everything", is_flag=True, help="Every invite.")
+@click.option("--touch", is_flag=True, help="Raise updated_at of each row first, so that it wins over the gateway's.")
 @click.option("--dry-run", is_flag=True, help="Only say how many rows would be enqueued.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="R", help="At most R rows a second.")
@@ -34,12 +39,13 @@ def replay(
     ids: tuple[str, ...],
     only_dead: bool,
     everything: bool,
+    touch: bool,
     dry_run: bool,
     limit: int | None,
     rate: float | None,
     no_wait: bool,
 ) -> None:
-    """Enqueue the current rows again, to repair drift, and see them delivered."""
+    """Enqueue the current rows again, to repair drift, see them delivered, and compare them."""
     if rate is not None and not rate < MOST_ROWS_A_SECOND:
         raise UsageError(f"--rate must be a number below {MOST_ROWS_A_SECOND}")
     narrowed = since is not None or until is not None or bool(ids) or only_dead
@@ -65,27 +71,38 @@ def replay(
         done = enqueue_selected(
             source,
             selection,
-            lambda so_far: bar.at(so_far.enqueued, so_far.selected),
+            lambda so_far: bar.at(so_far.enqueued + so_far.waited, so_far.selected),
             on_odd=run.printer.warn,
             limit=limit,
             rate=rate,
+            above=_above(run, source, selection) if touch else None,
         )
-    if gateway is not None and done.enqueued:
-        with run.printer.bar("delivered", done.enqueued) as bar:
-            see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.repaired))
-    if gateway is not None and everything and limit is None and not done.unrepaired:
+    if gateway is None:
+        report_enqueued(run, done)
+        return
+    if len(done.messages):
+        with run.printer.bar("delivered", len(done.messages)) as bar:
+            see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.delivered))
+    if everything and limit is None and not done.refused and not done.odd:
         count_from_here(source, gateway, Destination.GATEWAY, known_as(run.settings.gateway))
-    _report_replay(run, done, waited=not no_wait)
+    report_delivered(run, done, _compared(run, source, done))
 
 
-def _report_replay(run: Run, done: Replayed, waited: bool) -> None:
-    shown = {"selected": done.selected, "enqueued": done.enqueued}
-    if waited:
-        shown |= {"repaired": done.repaired, "unrepaired": done.unrepaired}
-    run.printer.record(shown, "Replay")
-    problems = [
-        (done.refused, "messages were refused; see `relay dead list` and `relay status`"),
-        (done.odd, "rows cannot be enqueued; correct them by hand"),
-    ]
-    if done.unrepaired:
-        raise UnrepairedError("; ".join(f"{count} {problem}" for count, problem in problems if count))
+def _above(run: Run, source: Engine, selection: Selection) -> Above:
+    """A socket shows no rows: nobody knows what must be exceeded, and the clock must do."""
+    if run.settings.gateway.startswith(UNIX):
+        return lambda _place, _limit: {}
+    mirror = open_mirror(run.settings, source)
+    return updated_at_of(source, mirror, selection)
+
+
+def _compared(run: Run, source: Engine, done: Replayed) -> Comparison | None:
+    """The rows that were replayed, as both stores have them now; None where the gateway shows none."""
+    if run.settings.gateway.startswith(UNIX):
+        return None
+    seen = Comparison()
+    mirror = open_mirror(run.settings, source)
+    with reaching("a store"), run.printer.bar("compared", len(done.ids)) as bar:
+        for through in compare_afterwards(source, mirror, done.ids, seen):
+            bar.at(through)
+    return seen

@@ -7,7 +7,9 @@ import pytest
 from freezegun import freeze_time
 from sqlalchemy import Connection, event
 
-from relay.compare import Comparison, Difference, Kind, compare, compare_ids
+from relay.compare import compare, compare_ids
+from relay.cures import Kind
+from relay.differences import Comparison, Difference
 from relay.topics import INVITES
 from tests.conftest import Stores, write
 from tests.relay.rig import drain_all, draining
@@ -29,6 +31,15 @@ def at_gateway(assignment: str) -> Callable[[Stores], None]:
     return lambda stores: write(stores.mirror, f"UPDATE ingress_invites SET {assignment}")
 
 
+def gone_here(stores: Stores) -> None:
+    write(stores.source, "DELETE FROM assistant_ingress_invites")
+
+
+def gone_here_and_closed_there(stores: Stores) -> None:
+    gone_here(stores)
+    write(stores.mirror, "UPDATE ingress_invites SET status = 'expired'")
+
+
 def used_here_only(stores: Stores) -> None:
     write(stores.source, "UPDATE assistant_ingress_invites SET use_count = 1, updated_at = updated_at + 1")
 
@@ -42,12 +53,15 @@ def revoked_here_only(stores: Stores) -> None:
     [
         (lambda s: write(s.mirror, "DELETE FROM ingress_invites"), Kind.MISSING, None),
         (lambda s: write(s.mirror, "DELETE FROM contacts"), Kind.CONTACT_MISSING, None),
-        (lambda s: write(s.source, "DELETE FROM assistant_ingress_invites"), Kind.EXTRA, None),
+        (gone_here, Kind.EXTRA, None),
         (revoked_here_only, Kind.STATUS_BEHIND, "status"),
         (used_here_only, Kind.STATUS_BEHIND, "use_count"),
         (at_gateway("updated_at = updated_at - 1"), Kind.STALE, "updated_at"),
         (at_gateway("note = 'other'"), Kind.FIELDS_DIFFER, "note"),
-        (at_gateway("status = 'revoked'"), Kind.FIELDS_DIFFER, "status"),
+        (at_gateway("status = 'revoked'"), Kind.AHEAD, "status"),
+        (at_gateway("use_count = 2"), Kind.AHEAD, "use_count"),
+        (at_gateway("note = 'other', updated_at = updated_at + 1"), Kind.AHEAD, "note"),
+        (gone_here_and_closed_there, Kind.EXTRA, None),
         (at_gateway("token_hash = 'other'"), Kind.FIELDS_DIFFER, "token_hash"),
         (at_gateway("voice_code_digits = 6"), Kind.FIELDS_DIFFER, "voice_code_digits"),
     ],

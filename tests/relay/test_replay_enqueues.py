@@ -8,7 +8,7 @@ import assistant_store
 from outbox import open_engine
 from relay.replay import PAGE, enqueue_selected
 from relay.topics import Selection
-from tests.conftest import Stores, rows
+from tests.conftest import Stores, rows, write
 from tests.outbox.turns import transactions_before_anothers_turn
 from tests.relay.rig import create_many
 
@@ -31,10 +31,11 @@ def test_a_row_is_read_in_the_transaction_that_enqueues_it(stores: Stores) -> No
     daemon = open_engine(stores.source_url)
 
     def use_each(*_: object) -> None:
-        """Before each transaction of the replay the daemon changes all its rows."""
+        """Before each transaction of the replay the daemon changes all its rows, and a relay delivers them."""
         with Session(daemon) as session, session.begin():
             for id_ in ids:
                 assert assistant_store.record_invite_use(session, id_) is not None
+        write(daemon, "UPDATE outbox_messages SET state = 'delivered', settled_at = 1 WHERE origin = 'live'")
 
     event.listen(stores.source, "checkout", use_each)
     done = enqueue_selected(stores.source, ALL, lambda _: None)

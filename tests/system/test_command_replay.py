@@ -46,7 +46,17 @@ def test_drift_of_each_kind_is_repaired_by_a_replay_and_found_clean(stores: Stor
 
     ended = relay(stores, "replay", "--all", "--json")
     assert ended.code == 0
-    assert ended.json == {"selected": 3, "enqueued": 3, "repaired": 3, "unrepaired": 0}
+    assert ended.json == {
+        "selected": 3,
+        "enqueued": 3,
+        "already_waiting": 0,
+        "delivered": 3,
+        "repaired": 3,
+        "unrepaired": 0,
+        "still_different": {},
+        "on_their_way": 0,
+        "next_steps": [],
+    }
     assert relay(stores, "verify").code == 0
 
 
@@ -108,7 +118,8 @@ def test_a_replay_that_is_not_clear_is_refused_with_2(stores: Stores, args: tupl
 
 def test_a_replay_does_not_wait_if_told_so(stores: Stores) -> None:
     drained(stores, 2)
-    assert relay(stores, "replay", "--all", "--no-wait", "--json").json == {"selected": 2, "enqueued": 2}
+    found = relay(stores, "replay", "--all", "--no-wait", "--json").json
+    assert found == {"selected": 2, "enqueued": 2, "already_waiting": 0}
     assert stores.states() == ["pending"] * 2
 
 

@@ -1,6 +1,7 @@
 """`relay verify`: clean, drifted or unreadable, each with its exit code; and no false alarm while rows change."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -31,18 +32,52 @@ def test_a_difference_is_1_and_named_with_its_kind_and_fields(stores: Stores) ->
     assert (as_text.code, as_json.code) == (1, 1)
     assert f"fields_differ    {invite.id}  note\n" in as_text.out
     assert as_json.json["differences"] == [
-        {"id": invite.id, "kind": "fields_differ", "fields": ["note"], "waiting": False}
+        {
+            "id": invite.id,
+            "kind": "fields_differ",
+            "fields": ["note"],
+            "waiting": False,
+            "heals": False,
+            "cure": "touch",
+        }
     ]
     assert as_json.json["differences_found"] == 1
-    assert "`relay replay` repairs drift" in as_json.only_line
+    (step,) = as_json.json["next_steps"]
+    assert as_json.only_line == f"relay: 1 rows differ; {step}"
 
 
-def test_a_difference_for_which_a_message_waits_is_told_apart(stores: Stores) -> None:
+def test_a_difference_that_a_waiting_message_heals_is_told_apart_and_1_only_if_strict(stores: Stores) -> None:
     invite = stores.create().invite
-    ended = relay(stores, "verify")
-    assert ended.code == 1
-    assert f"missing          {invite.id}  (a message waits)" in ended.out
-    assert "for 1 of them a message still waits" in ended.only_line
+    ended, strict = relay(stores, "verify"), relay(stores, "verify", "--strict")
+    assert (ended.code, ended.err, strict.code) == (0, "", 1)
+    for one in (ended, strict):
+        assert f"missing          {invite.id}  (a message waits)" in one.out
+    assert "for 1 of them a message still waits" in strict.only_line
+
+
+def poisoned(stores: Stores) -> None:
+    write(stores.source, "UPDATE outbox_messages SET payload = '{}'")
+
+
+def of_an_older_state(stores: Stores) -> None:
+    write(stores.source, "UPDATE assistant_ingress_invites SET note = 'later', updated_at = updated_at + 1")
+
+
+def dead(stores: Stores) -> None:
+    write(stores.source, "UPDATE outbox_messages SET state = 'dead', settled_at = 1")
+
+
+def the_contact_is_missing(stores: Stores) -> None:
+    write(stores.mirror, "DELETE FROM contacts")
+
+
+@pytest.mark.parametrize("change", [poisoned, of_an_older_state, dead, the_contact_is_missing])
+def test_a_message_that_waits_and_heals_nothing_leaves_a_difference_at_1(
+    stores: Stores, change: Callable[[Stores], None]
+) -> None:
+    stores.create()
+    change(stores)
+    assert relay(stores, "verify").code == 1
 
 
 def test_verify_by_id_looks_at_those_alone(stores: Stores) -> None:
@@ -105,6 +140,11 @@ def test_thousands_of_rows_are_compared_page_by_page_and_each_difference_is_foun
     found = ended.json
     kinds = {one["id"]: one["kind"] for one in found["differences"]}
     assert kinds == dict.fromkeys(changed, "fields_differ") | {"01000": "missing", "02000": "extra"}
+    assert [one.partition(":")[0] for one in found["next_steps"]] == [
+        "1 missing",
+        f"{len(changed)} fields_differ",
+        "1 extra",
+    ]
     assert found["differences_found"] == len(changed) + 2
     assert (found["assistant_rows"], found["gateway_rows"]) == (3500, 3500)
 
@@ -129,7 +169,7 @@ def test_rows_that_change_and_are_mirrored_meanwhile_are_no_drift(stores: Stores
         stop.set()
         daemon.join()
         worker.terminate()
-    drift = [one for document in found for one in document["differences"] if not one["waiting"]]
+    drift = [one for document in found for one in document["differences"] if not one["heals"]]
     assert drift == []
     assert relay(stores, "run", "--until-empty").code == 0
     assert relay(stores, "verify").code == 0

@@ -138,9 +138,9 @@ def test_a_repair_of_which_nothing_can_be_said_has_been_made(stores: Stores) -> 
 def test_without_an_output_a_command_has_its_own_code(
     stores: Stores, tmp_path: Path, command: tuple[str, ...], code: int
 ) -> None:
-    write(stores.source, "DELETE FROM outbox_messages")
     if command == ("verify",):
         stores.create()
+    write(stores.source, "DELETE FROM outbox_messages")
     closed: list[str | Path] = ["sh", "-c", 'exec "$@" >&-', "sh", RELAY, "--assistant-db", stores.source_url]
     command_line = [*closed, "--gateway", stores.mirror_url, *command]
     found = subprocess.run(command_line, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
