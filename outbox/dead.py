@@ -8,8 +8,10 @@ from sqlalchemy import Connection, Engine
 
 from outbox import statements
 from outbox.clock import now_ms
+from outbox.encoding import storable
 from outbox.engine import let_others_write, reading, writing
-from outbox.message import HIGHEST_SEQ, LOWEST_SEQ, Destination
+from outbox.message import DROPPED, HIGHEST_SEQ, LOWEST_SEQ, Destination
+from outbox.redact import MAX_REASON, redact_reason
 
 _PAGE = 500
 
@@ -60,3 +62,17 @@ def retry_dead(engine: Engine, seq: int) -> int:
     """
     with writing(engine) as connection:
         return statements.revive_dead(connection, seq, now_ms())
+
+
+def drop_dead(connection: Connection, seq: int, who: str, why: str) -> tuple[int, int]:
+    """Settles a dead letter undelivered, in the caller's transaction, and all of its key that is not newer: what waits
+    behind it is an older state, and may be more open. Returns how many of them were dead, and how many waited.
+
+    They become superseded. Who dropped them, why, and what the message was dead for stand in ``last_error``, and prune
+    leaves them. (0, 0) if it is not dead.
+    """
+    row = statements.message_by_seq(connection, seq)
+    was = "" if row is None else str(row["last_error"] or "no reason was kept")
+    reason = redact_reason(f"{DROPPED}{who}: {why}; it was dead because: {was}")
+    statements.drop_large_payloads(connection, [seq])
+    return statements.drop_dead(connection, seq, storable(connection, reason)[:MAX_REASON], now_ms())

@@ -14,6 +14,8 @@ MAX_KEPT_BYTES = 16 * 2**20
 LOWEST_SEQ, HIGHEST_SEQ = -(2**63), 2**63 - 1
 NEVER_DELIVERED = "never delivered: "
 """Begins the reason of a message that was refused without asking the gateway, because it is none of its key."""
+DROPPED = "dropped by "
+"""Begins what stands as the reason of a dead letter that a person dropped: superseded, and kept for ever."""
 LARGEST_INTEGER = 2**53 - 1
 LARGEST_COUNT = 2**31 - 1
 

@@ -138,5 +138,5 @@ def _within(number: int, bound: int) -> int:
 def _reason(odd: list[str]) -> str:
     return (
         f"found by the upgrade with {', '.join(odd)}, which no message can have; its fields were made to fit. "
-        "If its row still exists, `relay replay --id` sends the row as it is now"
+        "If its row still exists, `relay replay --id` sends the row as it is now; if not, `relay dead drop` gives it up"
     )[:_OF_A_REASON]

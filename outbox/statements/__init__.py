@@ -8,6 +8,7 @@ from outbox.statements.again import bring_forward, waiting_states
 from outbox.statements.change import (
     CHANNEL,
     delete_settled_before,
+    drop_dead,
     drop_large_payloads,
     insert_messages,
     mark_dead,
@@ -89,6 +90,7 @@ __all__ = [
     "delete_settled_before",
     "drained_into",
     "drained_into_for_change",
+    "drop_dead",
     "drop_large_payloads",
     "extend_leases",
     "first_newer_than",

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from outbox.message import MAX_KEPT_BYTES, Destination
+from outbox.message import DROPPED, MAX_KEPT_BYTES, Destination
 from outbox.rows import ForEachRow, ForKeys, Insert
 
 Rows = Sequence[tuple[Any, ...]]
@@ -176,15 +176,19 @@ def set_attempts(connection: Connection, destination: Destination, seq: int, att
 
 
 def delete_settled_before(connection: Connection, destination: Destination, cutoff: int, limit: int) -> int:
-    """Deletes up to ``limit`` delivered and superseded messages settled before ``cutoff``; returns how many."""
+    """Deletes up to ``limit`` delivered and superseded messages settled before ``cutoff``; returns how many.
+
+    Never one that a person dropped: it was not delivered, and who dropped it and why stays to be read.
+    """
     return connection.execute(
         text(
-            """
+            f"""
             DELETE FROM outbox_messages WHERE seq IN (
                 SELECT seq FROM outbox_messages
                 WHERE destination = :destination AND state IN ('delivered', 'superseded') AND settled_at < :cutoff
+                  AND substr(coalesce(last_error, ''), 1, {len(DROPPED)}) <> '{DROPPED}'
                 ORDER BY settled_at LIMIT :limit)
-            """
+            """  # noqa: S608 - constants
         ),
         {"destination": destination.value, "cutoff": cutoff, "limit": limit},
     ).rowcount
@@ -206,3 +210,23 @@ def revive_dead(connection: Connection, seq: int, now: int) -> int:
         ),
         {"seq": seq, "now": now},
     ).rowcount
+
+
+_DROP = """
+    UPDATE outbox_messages SET state = 'superseded', settled_at = :now, last_error = :reason
+    WHERE (destination, topic, key) = (
+        SELECT destination, topic, key FROM outbox_messages WHERE seq = :seq AND state = 'dead')
+      AND (version, seq) <= (SELECT version, seq FROM outbox_messages WHERE seq = :seq)
+      AND state IN ({states}) AND state IN ('pending', 'retrying', 'dead')
+"""
+_DROP_WAITING = text(_DROP.format(states="'pending', 'retrying'"))
+_DROP_DEAD = text(_DROP.format(states="'dead'"))
+
+
+def drop_dead(connection: Connection, seq: int, reason: str, now: int) -> tuple[int, int]:
+    """Settles a dead letter that is not to be delivered, and all of its key that is not newer; returns how many of them
+    were dead, and how many waited."""
+    given = {"seq": seq, "reason": reason, "now": now}
+    # In this order: without the dead one nothing says what is older.
+    waited = connection.execute(_DROP_WAITING, given).rowcount
+    return connection.execute(_DROP_DEAD, given).rowcount, waited

@@ -7,6 +7,7 @@ from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
 from relay.commands.replayed import report_delivered, report_enqueued
 from relay.differences import Comparison
+from relay.drop import beyond_replay
 from relay.equal_now import compare_afterwards, updated_at_of
 from relay.errors import UsageError
 from relay.instants import parse_instant
@@ -77,15 +78,16 @@ def replay(
             rate=rate,
             above=_above(run, source, selection) if touch else None,
         )
+    beyond = list(beyond_replay(source)) if only_dead and not (ids or since or until) else []
     if gateway is None:
-        report_enqueued(run, done)
+        report_enqueued(run, done, beyond)
         return
     if len(done.messages):
         with run.printer.bar("delivered", len(done.messages)) as bar:
             see_through(source, gateway, run.settings, done, lambda so_far: bar.at(so_far.delivered))
     if everything and limit is None and not done.refused and not done.odd:
         count_from_here(source, gateway, Destination.GATEWAY, known_as(run.settings.gateway))
-    report_delivered(run, done, _compared(run, source, done))
+    report_delivered(run, done, _compared(run, source, done), beyond)
 
 
 def _above(run: Run, source: Engine, selection: Selection) -> Above:

@@ -9,13 +9,13 @@ from relay.errors import UnrepairedError
 from relay.replay import Replayed
 
 
-def report_enqueued(run: Run, done: Replayed) -> None:
-    """Of a replay that leaves the delivering to a relay."""
+def report_enqueued(run: Run, done: Replayed, beyond: Sequence[int]) -> None:
+    """Of a replay that leaves the delivering to a relay. ``beyond``: the dead letters that no replay helps."""
     run.printer.record(_counts(done), "Replay")
-    _end(_of_odd(done))
+    _end([*_of_odd(done), *_of_beyond(run, beyond)])
 
 
-def report_delivered(run: Run, done: Replayed, seen: Comparison | None) -> None:
+def report_delivered(run: Run, done: Replayed, seen: Comparison | None, beyond: Sequence[int]) -> None:
     """Of a replay that saw its messages through; ``seen``: how its rows compare now, None where nobody can tell."""
     steps = [] if seen is None else seen.next_steps(run.typed, replayed=True)
     run.printer.record(_counts(done) | _outcome(run, done, seen, steps), "Replay")
@@ -30,7 +30,7 @@ def report_delivered(run: Run, done: Replayed, seen: Comparison | None) -> None:
         problems.insert(0, f"{done.refused} messages were refused; see `{listed}` and `{status}`")
     if steps and seen is not None:
         problems += [f"{seen.open} rows are still different", *steps]
-    _end(problems)
+    _end(problems + _of_beyond(run, beyond))
 
 
 def _counts(done: Replayed) -> dict[str, Any]:
@@ -51,6 +51,19 @@ def _outcome(run: Run, done: Replayed, seen: Comparison | None, steps: Sequence[
 
 def _of_odd(done: Replayed) -> list[str]:
     return [f"{done.odd} rows cannot be enqueued; correct them by hand"] if done.odd else []
+
+
+def _of_beyond(run: Run, beyond: Sequence[int]) -> list[str]:
+    if not beyond:
+        return []
+    show, drop = (
+        run.typed("dead", "show", str(beyond[0])),
+        run.typed("dead", "drop", str(beyond[0]), "--reason", "TEXT"),
+    )
+    return [
+        f"{len(beyond)} dead letters are of rows that are gone or of unknown topics, so no replay helps; "
+        f"look at each with `{show}`, and `{drop}` gives it up"
+    ]
 
 
 def _end(problems: Sequence[str]) -> None:

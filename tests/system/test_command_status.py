@@ -97,18 +97,6 @@ def test_dead_letters_are_listed_shown_retried_and_delivered(stores: Stores) -> 
     assert stores.states() == ["delivered"]
 
 
-def test_retrying_a_message_that_is_not_dead_is_1_and_says_so(stores: Stores) -> None:
-    stores.create()
-    ended = relay(stores, "dead", "retry", "1", "99")
-    assert ended.code == 1
-    assert ended.only_line == "relay: not dead: 1, 99; see `relay dead list`"
-    assert stores.states() == ["pending"]
-
-
-def test_retrying_all_of_no_dead_letters_is_fine(stores: Stores) -> None:
-    assert relay(stores, "dead", "retry", "--all", "--json").json == {"retried": 0}
-
-
 def test_status_lists_version_and_gateway_of_each_relay(stores: Stores) -> None:
     with running_relay(stores) as worker:
         worker.wait_until_delivered(stores.create().invite.id)

@@ -21,6 +21,7 @@ COMMANDS = [
     ("dead", "list"),
     ("dead", "show", "1"),
     ("dead", "retry", "1"),
+    ("dead", "drop", "1", "--reason", "r"),
     ("prune",),
 ]
 PRINTING = [("init",), ("status",), ("replay", "--all"), ("verify",), ("dead", "list"), ("prune",)]

@@ -15,6 +15,7 @@ COMMANDS = [
     ("replay", "--all"),
     ("dead", "list"),
     ("dead", "retry", "1"),
+    ("dead", "drop", "1", "--reason", "r"),
     ("prune",),
 ]
 
