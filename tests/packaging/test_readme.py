@@ -49,7 +49,7 @@ def test_each_command_has_help(path: tuple[str, ...]) -> None:
 
 
 def test_the_readme_names_no_command_that_is_missing() -> None:
-    named = set(re.findall(r"`relay ((?:[a-z]+)(?: (?:list|show|retry))?)", README))
+    named = set(re.findall(r"`relay ((?:[a-z]+)(?: (?:list|show|retry|drop))?)", README))
     assert {tuple(name.split()) for name in named} == set(COMMANDS)
 
 
