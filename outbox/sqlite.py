@@ -180,10 +180,15 @@ def _is_locked(driver: Any) -> bool:
 
 def sqlite_path(engine: Engine) -> Path | None:
     """The database's file, links resolved; None for one in memory, or of another kind."""
+    place = sqlite_place(engine)
+    return None if place is None else place.path
+
+
+def sqlite_place(engine: Engine) -> Place | None:
+    """As `sqlite_path`, with how its name was followed."""
     if engine.dialect.name != "sqlite":
         return None
-    place = _places.get(engine.dialect) or files.place_of(engine.url)
-    return None if place is None else place.path
+    return _places.get(engine.dialect) or files.place_of(engine.url)
 
 
 def file_of(connection: Connection) -> Path | None:

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +13,8 @@ from sqlalchemy.pool import NullPool
 
 from outbox import files
 from outbox.engine import reading
-from outbox.sqlite import sqlite_path
+from outbox.files import Place
+from outbox.sqlite import sqlite_place
 from outbox.store_name import name_of, name_store
 
 PATIENCE_SECONDS = 5.0
@@ -28,22 +28,26 @@ def reading_untouched(engine: Engine, patience: float = PATIENCE_SECONDS) -> Ite
 
 
 def untouched(engine: Engine, patience: float = PATIENCE_SECONDS) -> Engine:
-    """For reading what ``engine`` is on, and nothing else. Raises `DatabaseMissingError` where there is no file now."""
-    path = sqlite_path(engine)
-    if path is None:
+    """For reading what ``engine`` is on, and nothing else.
+
+    Raises `DatabaseMissingError` where there is no file now, or one that another user could change.
+    """
+    place = sqlite_place(engine)
+    if place is None:
         return engine
-    files.refuse_mount_point(path)
-    files.must_exist(path)
-    found, name = _engine_on(path, _driver_of(engine), patience), name_of(engine)
+    files.refuse_untrusted(place)
+    files.refuse_mount_point(place.path)
+    files.must_exist(place.path)
+    found, name = _engine_on(place, _driver_of(engine), patience), name_of(engine)
     return found if name is None else name_store(found, name)
 
 
-def _engine_on(path: Path, driver: ModuleType, patience: float) -> Engine:
+def _engine_on(place: Place, driver: ModuleType, patience: float) -> Engine:
     engine = create_engine(
         # Its name is for errors only.
-        URL.create("sqlite", database=str(path)),
+        URL.create("sqlite", database=str(place.path)),
         module=driver,
-        creator=partial(_connect, path, driver, patience),
+        creator=partial(_connect, place, driver, patience),
         poolclass=NullPool,
         hide_parameters=True,
     )
@@ -51,11 +55,13 @@ def _engine_on(path: Path, driver: ModuleType, patience: float) -> Engine:
     return engine
 
 
-def _connect(path: Path, driver: ModuleType, patience: float) -> Any:
+def _connect(place: Place, driver: ModuleType, patience: float) -> Any:
+    # Each time: what is beside the database may have come since.
+    files.refuse_untrusted(place)
     # Without a log the last connection that may write deletes the one that reading made; one that may not leaves it.
     # Where there is a log it is somebody else's, and must be neither copied into the database nor deleted.
-    mode = "ro" if files.wal_of(path).exists() else "rw"
-    name = f"file:{quote(str(path))}?mode={mode}"
+    mode = "ro" if files.wal_of(place.path).exists() else "rw"
+    name = f"file:{quote(str(place.path))}?mode={mode}"
     connection = driver.connect(name, uri=True, timeout=patience, check_same_thread=False)
     connection.isolation_level = None
     return connection

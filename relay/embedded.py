@@ -18,7 +18,7 @@ from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
 from relay.errors import OtherGatewayError
 from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
-from relay.stores import examined
+from relay.stores import Found, examined
 from relay.topics import MIRROR, Apply
 
 THE_STORE = "the gateway's database"
@@ -54,7 +54,7 @@ class EmbeddedGateway:
         return self._asked(self._probe)
 
     def _probe(self) -> StoreFacts:
-        found = examined(self._engine, MIRROR, self._patience)
+        found = self._examined()
         if found.nothing is not None or found.problem is not None:
             # A missing file may only be unmounted, which passes.
             missing = found.missing is not None
@@ -66,6 +66,14 @@ class EmbeddedGateway:
             error.nothing = found.nothing and f"{found.named}: {found.nothing}"
             raise error
         return probe_store(self._engine)
+
+    def _examined(self) -> Found:
+        try:
+            return examined(self._engine, MIRROR, self._patience)
+        except DBAPIError:
+            # SQLite cannot even read some files that this user may not write; the probe tells why.
+            probe_store(self._engine)
+            raise
 
     def lacks(self) -> str | None:
         return None

@@ -18,7 +18,7 @@ from relay.missing import missing_mirror, nothing_of_the_source
 from relay.settings import Settings
 from relay.socket_connection import CONNECT_SECONDS
 from relay.socket_gateway import DELIVERY_SECONDS, SocketGateway
-from relay.stores import examine, opened
+from relay.stores import Found, examine, opened
 from relay.topics import APPLIERS, INVITES, MIRROR, SOURCE
 from relay.urls import UNIX, assistants, check_url, gateways, open_existing, reaching, socket_path
 
@@ -47,9 +47,8 @@ def open_source(settings: Settings) -> Engine:
     """The daemon's database, with all that this release needs there; `UnreachableError` says what to do if not."""
     found = examine(settings.assistant_db, SOURCE)
     if found.nothing is not None:
-        raise UnreachableError(
-            f"{assistants(settings.assistant_db)} cannot be reached: {nothing_of_the_source(found, settings.gateway)}"
-        )
+        words = nothing_of_the_source(found, settings.gateway)
+        raise _not_there(found, assistants(settings.assistant_db), words)
     return opened(found, settings.assistant_db)
 
 
@@ -67,7 +66,7 @@ def open_mirror(settings: Settings, source: Engine) -> Engine:
         with reading(source) as connection:
             into = statements.drained_into(connection, Destination.GATEWAY)
         words = found.never_made if into is None else missing_mirror(found.nothing, into)
-        raise UnreachableError(f"{gateways(settings.gateway)} cannot be reached: {words}")
+        raise _not_there(found, gateways(settings.gateway), words)
     if found.can_be_compared:
         with reaching(gateways(settings.gateway)):
             return untouched(open_existing(settings.gateway, MIRROR.option))
@@ -78,6 +77,10 @@ def open_mirror_to_write(settings: Settings, source: Engine) -> Engine:
     """`open_mirror` for changing rows: one that another program owns is refused, with what to do."""
     open_mirror(settings, source).dispose()
     return opened(examine(settings.gateway, MIRROR), settings.gateway)
+
+
+def _not_there(found: Found, name: str, words: str) -> UnreachableError:
+    return UnreachableError(words if words == found.in_words else f"{name} cannot be reached: {words}")
 
 
 def storage_warnings(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 import outbox
 from outbox import UntrustedPlaceError, configure_engine, open_engine
 from outbox.sqlite import sqlite_module
+from outbox.untouched import untouched
 from tests.outbox.other_users import (
     STRANGER,
     VICTIM,
@@ -103,6 +104,19 @@ def test_a_file_of_a_database_that_others_can_write_to_is_refused(tmp_path: Path
     assert said == f"UntrustedPlaceError: {path}{end} can be written to by others; if nobody has, chmod 600 it"
     beside(path, end).chmod(0o600)
     assert refusal(path) is None
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_file_that_others_can_write_to_is_not_even_read_by_what_leaves_it_untouched(tmp_path: Path, end: str) -> None:
+    path = made(tmp_path / "a.db")
+    engine = open_engine(f"sqlite:///{path}", create=False)
+    reader = untouched(engine)
+    beside(path, end).touch()
+    beside(path, end).chmod(0o666)
+
+    for read in (reader.connect, lambda: untouched(engine)):
+        with pytest.raises(UntrustedPlaceError, match=f"{end} can be written to by others"):
+            read()
 
 
 def test_an_engine_that_was_made_elsewhere_is_held_to_the_same(tmp_path: Path) -> None:

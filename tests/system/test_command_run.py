@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.conftest import Stores, both_stores, write
-from tests.relay.outages import OF_FILES, OF_SERVERS, TROUBLES, Trouble, missing
+from tests.relay.outages import OF_FILES, OF_SERVERS, Trouble, missing, not_initialised, write_locked
 from tests.relay.test_closed_topics import make_newer
 from tests.socket.clients import gateway, path, url
 from tests.system.processes import Ended, relay, running_relay
@@ -21,12 +21,26 @@ def until_empty(stores: Stores, *, at: str | None = None) -> Ended:
     return relay(stores, "--gateway", at or stores.mirror_url, "run", "--until-empty", **GIVEN)
 
 
-def assert_unreachable(ended: Ended) -> None:
+def assert_unreachable(ended: Ended, words: str = "the gateway cannot be reached: ") -> None:
     assert ended.code == 4, ended.err
-    assert "the gateway cannot be reached: " in ended.err.splitlines()[-1]
+    assert words in ended.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.only("sqlite", because="the file of another program")
+def test_an_empty_outbox_whose_gateway_has_no_tables_is_4_and_0_once_it_has(stores: Stores) -> None:
+    with not_initialised(stores):
+        assert_unreachable(until_empty(stores), "has no mirror yet; run `relay init`")
+    assert until_empty(stores).code == 0
+
+
+@pytest.mark.only("postgresql", because="one table can be away for a while")
+def test_an_empty_outbox_whose_gateway_lacks_a_table_is_4_and_0_once_it_is_back(stores: Stores) -> None:
+    with not_initialised(stores):
+        assert_unreachable(until_empty(stores), "table ingress_invites is missing. Restore it from a copy")
+    assert until_empty(stores).code == 0
+
+
+@pytest.mark.parametrize("trouble", [missing, write_locked])
 def test_an_empty_outbox_whose_gateway_is_gone_is_4_and_0_once_it_is_back(stores: Stores, trouble: Trouble) -> None:
     with trouble(stores):
         assert_unreachable(until_empty(stores))

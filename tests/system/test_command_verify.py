@@ -97,8 +97,13 @@ def test_verify_since_leaves_older_rows_out(stores: Stores) -> None:
 
 
 def test_a_gateway_that_cannot_be_read_is_4_never_clean(stores: Stores) -> None:
-    for trouble in (missing, not_initialised):
-        assert_verify_is_4(stores, trouble)
+    assert_verify_is_4(stores, missing)
+
+
+def test_a_gateway_without_its_tables_is_4_never_clean(stores: Stores) -> None:
+    on_a_server = stores.mirror.dialect.name == "postgresql"
+    words = "is not as this release needs it: table ingress_invites is missing" if on_a_server else "has no mirror yet"
+    assert_verify_is_4(stores, not_initialised, words)
 
 
 @pytest.mark.only("sqlite", because="a server's database is no file")
@@ -111,12 +116,12 @@ def test_a_gateway_that_may_not_be_read_is_4_never_clean(stores: Stores) -> None
     assert_verify_is_4(stores, without_rights)
 
 
-def assert_verify_is_4(stores: Stores, trouble: Trouble) -> None:
+def assert_verify_is_4(stores: Stores, trouble: Trouble, words: str = "cannot be re") -> None:
     with trouble(stores):
         for flag in ((), ("--json",)):
             ended = relay(stores, "verify", *flag)
             assert ended.code == 4
-            assert ended.only_line.startswith(f"relay: the gateway's database {shown(stores.mirror_url)} cannot be re")
+            assert ended.only_line.startswith(f"relay: the gateway's database {shown(stores.mirror_url)} {words}")
             assert ended.out == ""
 
 
