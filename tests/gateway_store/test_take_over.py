@@ -85,12 +85,12 @@ def test_other_tables_of_other_programs_are_no_mark(url: str, other: str) -> Non
 def test_a_refused_file_keeps_its_bytes_its_rights_and_its_kind_of_log(url: str, journal: str) -> None:
     make(url, "all columns", MARKS["its own record"], f"PRAGMA journal_mode={journal}", invites=2)
     path = Path(str(make_url(url).database))
-    path.chmod(0o664)
+    path.chmod(0o644)
     before = path.read_bytes(), path.stat().st_mtime_ns
     with pytest.raises(OwnedByAnotherProgramError):
         upgrade(url)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
-    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
