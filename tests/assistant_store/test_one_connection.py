@@ -19,7 +19,7 @@ from assistant_store.replay import Selection, count_selected, replay_page
 from gateway_store.invite import INVITES as MIRRORED
 from outbox import configure_engine, open_engine
 from outbox.pages import START
-from tests.conftest import CONTACT, Stores
+from tests.conftest import CONTACT, Stores, write
 from tests.databases import database_url
 from tests.gateway_store.examples import payload
 from tests.outbox.listening import hearing
@@ -125,6 +125,7 @@ def test_p01_a_replay_reads_and_enqueues_on_the_connection_for_writes(
     stores: Stores, empty: Engine, make: Make
 ) -> None:
     invite = stores.create().invite
+    write(stores.source, "UPDATE outbox_messages SET state = 'delivered', settled_at = 1")
 
     with make(stores.source, empty) as session, session.begin():
         assert count_selected(session, Selection()) == 1

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from freezegun import freeze_time
+from sqlalchemy.orm import Session
 
-from outbox import Outcome
+from assistant_store.mirror import enqueue_invites
+from outbox import Origin, Outcome
 from outbox.dead import retry_dead
-from relay.replay import enqueue_selected
-from relay.topics import Selection
 from tests.conftest import Stores, write
 from tests.relay.rig import Meddling, drain_all, draining, gateway_of, outcomes
 
@@ -53,7 +53,8 @@ def test_only_the_newest_message_of_a_key_is_delivered_and_the_others_are_supers
 
 def test_of_two_messages_with_the_same_state_one_is_delivered_and_both_are_settled(stores: Stores) -> None:
     invite = stores.create().invite
-    enqueue_selected(stores.source, Selection(), lambda _: None)
+    with Session(stores.source) as session, session.begin():
+        enqueue_invites(session, session.connection(), [invite], Origin.REPLAY)
     with gateway_of(stores) as real:
         gateway = Meddling(real)
         with draining(stores, gateway) as drain:
