@@ -20,9 +20,12 @@ ROUNDS, AGAIN = 3, 10
 
 
 @contextmanager
-def enqueued_late(stores: Stores, origin: Origin) -> Iterator[str]:
+def enqueued_late(stores: Stores, started: RelayProcess, origin: Origin) -> Iterator[str]:
     """An invite whose message is enqueued now and committed in the end; by a replay that has read it as active."""
     known = stores.create().invite.id if origin is Origin.REPLAY else ""
+    if known:
+        # A replay enqueues nothing of which the same waits already.
+        started.wait_until_delivered(known)
     with Session(stores.source) as session, session.begin():
         if origin is Origin.LIVE:
             known = assistant_store.create_invite(session, source_channel="telegram", contact_id=CONTACT).invite.id
@@ -53,7 +56,7 @@ def test_p04_p05_a_message_committed_after_later_ones_were_delivered_is_delivere
             # Again where it renewed its leases just then, or was kept from running.
             while sum(at_once[origin]) < ROUNDS:
                 assert len(at_once[origin]) < AGAIN, at_once
-                with enqueued_late(stores, origin) as invite:
+                with enqueued_late(stores, started, origin) as invite:
                     deliver_later_ones(stores, started)
                     renewed_at = last_renewal(stores)
                 started.wait_until_delivered(invite)
@@ -73,7 +76,7 @@ def test_p04_p05_a_message_committed_after_later_ones_were_delivered_is_delivere
 def test_p04_what_commits_late_is_counted_by_status_and_never_pruned_before_it_is_delivered(stores: Stores) -> None:
     pruning = {"RELAY_RETENTION": "0.001", "RELAY_PRUNE_INTERVAL": "0.1"}
     with running_relay(stores, **ONLY_WOKEN, **pruning) as started:
-        with enqueued_late(stores, Origin.LIVE) as invite:
+        with enqueued_late(stores, started, Origin.LIVE) as invite:
             deliver_later_ones(stores, started)
             until("all later ones are pruned", lambda: not stores.messages())
             stop(started)
