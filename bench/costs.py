@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
+import gateway_store.apply
 import gateway_store.mirror
 import outbox.rows
 import relay.drain
@@ -31,8 +32,8 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (relay.drain.Drain, "_read"),
     (relay.drain, "deliver"),
     (gateway_store.mirror, "_parsed_batch"),
-    (gateway_store.mirror, "_mirror"),
-    (gateway_store.mirror, "_write"),
+    (gateway_store.apply.Invites, "write"),
+    (gateway_store.apply, "_write"),
     (outbox.rows, "copy_rows"),
     (relay.drain.Drain, "_settle"),
     (relay.drain, "settle"),

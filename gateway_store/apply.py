@@ -11,14 +11,14 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
-from gateway_store.contacts import contacts_to_refer
+from gateway_store.contacts import contacts_to_refer, known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError
 from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
 from gateway_store.merge import at_least, merge
-from gateway_store.read import closed_before, invites_to_merge
+from gateway_store.read import closed_before, invites_to_merge, known_invites
+from gateway_store.salvage import close_alone
+from outbox.mirroring.entity import Locked
 from outbox.rows import ForEachRow, Insert
-
-Parsed = Invite | MirrorRefusedError
 
 # How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never
 # each for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.
@@ -53,38 +53,45 @@ Result = MirrorOutcome | MirrorRefusedError
 
 
 @dataclass(frozen=True, slots=True)
-class Locked:
-    """What a batch refers to: it stays as it is until the transaction ends, or is changed by the batch itself."""
+class Invites:
+    """The gateway's invites, for the batch. With ``first_created_at_wins`` another ``created_at`` is passed over."""
 
-    contacts: set[str]
-    invites: dict[str, Invite]
+    first_created_at_wins: bool
+    table: str = "the gateway's table"
+
+    def key(self, row: Invite) -> str:
+        return row.id
+
+    def lock(self, connection: Connection, rows: Sequence[Invite]) -> Locked[Invite]:
+        """Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other."""
+        contacts = contacts_to_refer(connection, {invite.contact_id for invite in rows})
+        return Locked(contacts, invites_to_merge(connection, (invite.id for invite in rows)))
+
+    def ask(self, connection: Connection, rows: Sequence[Invite]) -> None:
+        known_contacts(connection, [invite.contact_id for invite in rows])
+        known_invites(connection, [invite.id for invite in rows])
+
+    def is_there(self, connection: Connection, row: Invite) -> bool:
+        return bool(known_invites(connection, [row.id]))
+
+    def write(self, connection: Connection, locked: Locked[Invite], rows: Sequence[Invite]) -> list[Result]:
+        stored = {one.id: locked.rows[one.id] for one in rows if one.id in locked.rows}
+        if self.first_created_at_wins:
+            rows = [_with_first_created_at(one, stored) for one in rows]
+        current = dict(stored)
+        results = [_merge_into(current, locked.references, one) for one in rows]
+        _write(connection, stored, current)
+        closed = _close_again(connection, stored, current)
+        locked.rows.update(current | closed)
+        return [_as_closed(one, closed) for one in results] if closed else results
+
+    def salvage(self, connection: Connection, locked: Locked[Invite], row: Invite) -> str:
+        return close_alone(
+            connection, locked, _with_first_created_at(row, locked.rows) if self.first_created_at_wins else row
+        )
 
 
-def lock(connection: Connection, parsed: Sequence[Parsed]) -> Locked:
-    """Contacts first, as a deletion that cascades locks them, so that the two cannot wait for each other."""
-    invites = [one for one in parsed if isinstance(one, Invite)]
-    contacts = contacts_to_refer(connection, {invite.contact_id for invite in invites})
-    return Locked(contacts, invites_to_merge(connection, (invite.id for invite in invites)))
-
-
-def apply(
-    connection: Connection, locked: Locked, parsed: Sequence[Parsed], first_created_at_wins: bool
-) -> list[Result]:
-    """A result each, in order; where the table refuses one of them, the database's error, with ``locked`` as before."""
-    stored = {one.id: locked.invites[one.id] for one in parsed if isinstance(one, Invite) and one.id in locked.invites}
-    if first_created_at_wins:
-        parsed = [with_first_created_at(one, stored) if isinstance(one, Invite) else one for one in parsed]
-    current = dict(stored)
-    results = [
-        one if isinstance(one, MirrorRefusedError) else _merge_into(current, locked.contacts, one) for one in parsed
-    ]
-    _write(connection, stored, current)
-    closed = _close_again(connection, stored, current)
-    locked.invites.update(current | closed)
-    return [_as_closed(one, closed) for one in results] if closed else results
-
-
-def with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
+def _with_first_created_at(incoming: Invite, stored: Mapping[str, Invite]) -> Invite:
     known = stored.get(incoming.id)
     return incoming if known is None else incoming._replace(created_at=known.created_at)
 

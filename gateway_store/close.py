@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
+from gateway_store.apply import Invites
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.identity import StoreFacts, store_facts
 from gateway_store.invite import RANK, Invite, Status
 from gateway_store.read import PAGES
-from gateway_store.refused import mirror_in_halves
 from outbox.engine import writing
+from outbox.mirroring.refused import mirror_in_halves
 
 
 def revoke_and_commit(
@@ -25,7 +26,7 @@ def revoke_and_commit(
         # Not locked here: the merge locks, contacts first, and takes the later status.
         stored = map(Invite._make, PAGES.by_id(connection, ids).values())
         revoked = [one._replace(status=Status.REVOKED.value) for one in stored if not _is_closed(one)]
-        results = mirror_in_halves(connection, revoked, first_created_at_wins=False)
+        results = mirror_in_halves(connection, Invites(first_created_at_wins=False), revoked)
     return {
         invite.id: str(result)
         for invite, result in zip(revoked, results, strict=True)

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from outbox.errors import SchemaRefusedError
+from outbox.mirroring.errors import MirrorRefusedError, StoredRowError
 
-
-class MirrorRefusedError(Exception):
-    """The root of all refusals. The same invite will be refused again, unless it is a `ContactMissingError`, or a
-    `NewerPayloadError` and the gateway was upgraded."""
+__all__ = [
+    "ContactMissingError",
+    "ImmutableFieldError",
+    "InvalidPayloadError",
+    "MirrorRefusedError",
+    "NewerPayloadError",
+    "OtherAssistantError",
+    "OwnedByAnotherProgramError",
+    "StoredRowError",
+]
 
 
 class ContactMissingError(MirrorRefusedError):
@@ -33,7 +40,8 @@ class InvalidPayloadError(MirrorRefusedError):
 class NewerPayloadError(MirrorRefusedError):
     """The payload is of a version later than this gateway reads; nothing of it was judged or written.
 
-    The gateway is what has to change, not the message: it waits for the upgrade, and is never dead.
+    The gateway is what has to change, not the message: it waits for the upgrade, and is never dead. Once the gateway
+    was upgraded, the same invite may be taken.
     """
 
     def __init__(self, schema_version: int, reads: int) -> None:
@@ -60,10 +68,6 @@ class OtherAssistantError(Exception):
 
     def __init__(self, identity: str, assistant: str) -> None:
         super().__init__(f"gateway {identity} mirrors the invites of another assistant, {assistant}")
-
-
-class StoredRowError(MirrorRefusedError):
-    """The gateway's own row cannot be merged with, or its table refuses the row, for a reason of its own."""
 
 
 class OwnedByAnotherProgramError(SchemaRefusedError):

@@ -1,10 +1,18 @@
-"""Why two states of a row cannot be merged. None holds a value but that of a rank."""
+"""Why a row is not mirrored. `UnmergeableError` is about two rows; a store says what that means for its own."""
 
 from collections.abc import Sequence
 
 
+class MirrorRefusedError(Exception):
+    """The root of all refusals of a row. The same row will be refused again, unless the refusal says otherwise."""
+
+
+class StoredRowError(MirrorRefusedError):
+    """The store's own row cannot be merged with, or its table refuses the row, for a reason of its own."""
+
+
 class UnmergeableError(Exception):
-    """The root of what `Merge` raises about the contents of two rows."""
+    """The root of what `Merge` raises about the contents of two rows. None holds a value but that of a rank."""
 
 
 class FieldsDifferError(UnmergeableError):

@@ -6,8 +6,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gateway_store.errors import StoredRowError
 from outbox.driver import is_of_a_row
+from outbox.mirroring.errors import StoredRowError
 
 T = TypeVar("T")
 
