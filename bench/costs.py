@@ -36,7 +36,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (gateway_store.apply, "_write"),
     (outbox.rows, "copy_rows"),
     (relay.drain.Drain, "_settle"),
-    (relay.drain, "settle"),
+    (relay.drain, "settle_apart"),
     (relay.drain, "_log"),
     (DefaultDialect, "do_commit"),
 )
