@@ -13,9 +13,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["gateway_store", "json"]):
-    from gateway_store.connection import Connection
+with atheris.instrument_imports(include=["relay.serve", "gateway_store", "json"]):
     from gateway_store.wire import Probe, Request, error_reply, probe_reply, read_request, result_reply
+    from relay.serve.connection import Connection
 
 
 def one_input(data: bytes) -> None:

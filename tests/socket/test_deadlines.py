@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gateway_store.limits import Limits
-from gateway_store.listening import SocketFile
-from gateway_store.server import MAX_BATCH, Server
 from outbox import open_engine, writing
+from relay.serve.limits import Limits
+from relay.serve.listening import SocketFile
+from relay.serve.server import MAX_BATCH, Server
 from tests.conftest import Stores
 from tests.socket.clients import answers, connect, line, params, path, send_all_that_is_taken
 from tests.socket.waiting import DEADLINE_SECONDS, has_hung_up, until_closed, until_taken

@@ -4,13 +4,13 @@ import signal
 
 import structlog
 
-from gateway_store.listening import ListenError, SocketFile
 from gateway_store.mirror import CACHE_MIB
-from gateway_store.server import Server
 from outbox import open_engine
 from relay import sigterm
 from relay.errors import UnreachableError
 from relay.make_stores import refuse_others, upgrade_store
+from relay.serve.listening import ListenError, SocketFile
+from relay.serve.server import Server
 from relay.stores import examine
 from relay.systemd import Systemd
 from relay.topics import MIRROR, upgrade_mirror

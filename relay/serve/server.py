@@ -13,12 +13,12 @@ import structlog
 from sqlalchemy import Engine
 
 from gateway_store.answering import answers
-from gateway_store.connection import Connection
-from gateway_store.door import Door
-from gateway_store.limits import Limits
-from gateway_store.listening import ListenError, SocketFile, peer_uid
-from gateway_store.places import Places
 from gateway_store.wire import Probe, Request, read_request
+from relay.serve.connection import Connection
+from relay.serve.door import Door
+from relay.serve.limits import Limits
+from relay.serve.listening import ListenError, SocketFile, peer_uid
+from relay.serve.places import Places
 
 MAX_BATCH = 500
 # Of one connection in a turn, so that one with a heap of requests does not hold up the others.
