@@ -14,7 +14,8 @@ from gateway_store.errors import (
     MirrorRefusedError,
     NewerPayloadError,
 )
-from gateway_store.payload import InvitePayload, check_params, json_number, refuse_constant
+from gateway_store.payload import InvitePayload, check_params
+from outbox.json_values import json_integer, json_number, refuse_constant
 
 METHOD = "mirror_invite_create"
 PROBE_METHOD = "relay_probe"
@@ -142,11 +143,6 @@ def _is_truthy(value: object) -> bool:
     return isinstance(value, dict | list) or bool(value)
 
 
-def _number(digits: str) -> int | float:
-    """Far beyond what an integer may be, JSON numbers are read as JavaScript does, so that no length costs time."""
-    return int(digits) if len(digits) < 20 else float(digits)
-
-
 def has_too_many_values(line: bytes) -> bool:
     """Whether reading the line would take far more memory, and time, than its bytes.
 
@@ -167,5 +163,5 @@ def _structure(text: bytes) -> int:
 
 
 # Made once: with any option, json.loads and json.dumps make theirs anew at each call.
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=_number, parse_float=json_number)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=json_integer, parse_float=json_number)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

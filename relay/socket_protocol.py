@@ -4,9 +4,9 @@ import json
 import re
 from dataclasses import dataclass
 
-from gateway_store.payload import refuse_constant
 from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox.json_values import refuse_constant
 from outbox.redact import redact_cut
 from outbox.schema_version import NAME, schema_version, why_no_version
 from relay.gateway import KNOWN_TO_ALL, GatewayFacts
