@@ -1,4 +1,4 @@
-"""Serving the gateway's socket: one thread, one loop; requests that wait together share one transaction."""
+"""Serving a side's socket: one thread, one loop; lines that wait together are answered together."""
 
 import contextlib
 import os
@@ -6,14 +6,11 @@ import selectors
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Engine
 
-from gateway_store.answering import answers
-from gateway_store.wire import Probe, Request, read_request
 from relay.serve.connection import Connection
 from relay.serve.door import Door
 from relay.serve.limits import Limits
@@ -32,9 +29,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Server:
-    """The gateway's server on one listening socket. `serve` returns after `stop`, with all that was read answered."""
+    """One side's server on one listening socket. `serve` returns after `stop`, with all that was read answered."""
 
-    engine: Engine
+    replies: Callable[[Iterable[bytes]], Sequence[bytes]]
+    """One for each line, in order, and empty where none is due; called in the server's own thread."""
     file: SocketFile
     limits: Limits = field(default_factory=Limits)
     on_turn: Callable[[], None] = lambda: None
@@ -115,18 +113,16 @@ class Server:
 
     def _answer(self) -> None:
         """Answers one batch of what waits, each client's requests in order, those refused alone."""
-        turn = [(connection, read_request(line)) for connection, line in self._next_lines()]
-        requests = [request for _, request in turn if isinstance(request, Request | Probe)]
-        replies = iter(answers(self.engine, requests))
-        asked = dict.fromkeys(connection for connection, _ in turn)
-        for connection, request in turn:
-            if request is not None:
-                connection.reply(request if isinstance(request, bytes) else next(replies))
-        for connection in asked:
+        asking: list[Connection] = []
+        replies = self.replies(self._next_lines(asking))
+        for connection, reply in zip(asking, replies, strict=True):
+            connection.reply(reply)
+        for connection in dict.fromkeys(asking):
             connection.write(time.monotonic())
             self._settle(connection)
 
-    def _next_lines(self) -> Iterator[tuple[Connection, bytes]]:
+    def _next_lines(self, asking: list[Connection]) -> Iterator[bytes]:
+        """One batch; notes of each line whose it is."""
         taken = taken_bytes = 0
         while self._asking and taken < MAX_BATCH and taken_bytes < MAX_BATCH_BYTES:
             connection = self._asking.popleft()
@@ -134,7 +130,8 @@ class Server:
                 line = connection.next_line()
                 taken += 1
                 taken_bytes += len(line)
-                yield connection, line
+                asking.append(connection)
+                yield line
             if connection.lines:
                 self._asking.append(connection)
 
