@@ -52,8 +52,8 @@ def error_reply(id_: object, error: str) -> bytes:
 
 def reply(id_: object, answer: Mapping[str, object]) -> bytes:
     """The line that brings ``answer``: what a method says, without the id of the one that asked."""
-    fields = "".join(f',"{name}":{_json(value)}' for name, value in answer.items())
-    return f'{{"id":{_json(id_)}{fields}}}\n'.encode()
+    fields = [f'"id":{_json(id_)}', *[f'"{name}":{_json(value)}' for name, value in answer.items()]]
+    return f"{{{','.join(fields)}}}\n".encode()
 
 
 def _json(value: object) -> str:
