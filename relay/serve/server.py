@@ -5,23 +5,19 @@ import os
 import selectors
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from relay.serve.batch import Waiting
 from relay.serve.connection import Connection
 from relay.serve.door import Door
 from relay.serve.limits import Limits
 from relay.serve.listening import ListenError, SocketFile, peer_uid
 from relay.serve.places import Places
 
-MAX_BATCH = 500
-# Of one connection in a turn, so that one with a heap of requests does not hold up the others.
-MAX_LINES_A_TURN = 128
-# Read, many short lines can take thirty times their bytes; a long one cannot, see `has_too_many_values`.
-MAX_BATCH_BYTES = 2**20
 LOOK_AROUND_SECONDS = 0.5
 
 log = structlog.get_logger()
@@ -40,7 +36,7 @@ class Server:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _connections: Places = field(init=False)
     _door: Door = field(init=False)
-    _asking: deque[Connection] = field(default_factory=deque)
+    _waiting: Waiting = field(default_factory=Waiting)
     _bell: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     _refused: Counter[str] = field(default_factory=Counter)
     """How many since the last look around, by reason."""
@@ -63,7 +59,7 @@ class Server:
         look_around_at = 0.0
         try:
             while not self._stopping:
-                self._take_turn(0.0 if self._asking else LOOK_AROUND_SECONDS)
+                self._take_turn(0.0 if self._waiting else LOOK_AROUND_SECONDS)
                 self.on_turn()
                 if time.monotonic() >= look_around_at:
                     self._look_around()
@@ -85,7 +81,7 @@ class Server:
     def _let_in(self) -> None:
         for client in self._door.callers(self.file.socket):
             self._admit(client)
-            if len(self._asking) >= self.limits.connections:
+            if len(self._waiting) >= self.limits.connections:
                 # Nobody could give way; the others may have their turn once these have their answers.
                 return
 
@@ -108,32 +104,18 @@ class Server:
             if not connection.is_done and not self._connections.keep(connection, self.limits.idle_seconds):
                 return
             if connection.lines:
-                self._asking.append(connection)
+                self._waiting.add(connection)
         self._settle(connection)
 
     def _answer(self) -> None:
         """Answers one batch of what waits, each client's requests in order, those refused alone."""
         asking: list[Connection] = []
-        replies = self.replies(self._next_lines(asking))
+        replies = self.replies(self._waiting.batch(asking))
         for connection, reply in zip(asking, replies, strict=True):
             connection.reply(reply)
         for connection in dict.fromkeys(asking):
             connection.write(time.monotonic())
             self._settle(connection)
-
-    def _next_lines(self, asking: list[Connection]) -> Iterator[bytes]:
-        """One batch; notes of each line whose it is."""
-        taken = taken_bytes = 0
-        while self._asking and taken < MAX_BATCH and taken_bytes < MAX_BATCH_BYTES:
-            connection = self._asking.popleft()
-            for _ in range(min(MAX_LINES_A_TURN, len(connection.lines))):
-                line = connection.next_line()
-                taken += 1
-                taken_bytes += len(line)
-                asking.append(connection)
-                yield line
-            if connection.lines:
-                self._asking.append(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Brings what the loop waits for in line with the connection's state, or ends it."""
@@ -204,7 +186,7 @@ class Server:
         self.file.close()
         self._door.close()
         deadline = time.monotonic() + self.limits.last_answers_seconds
-        while self._asking and time.monotonic() < deadline:
+        while self._waiting and time.monotonic() < deadline:
             self._answer()
         self._send_rest(time.monotonic() + self.limits.last_words_seconds)
         self._selector.close()

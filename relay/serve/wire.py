@@ -89,6 +89,6 @@ def _structure(text: bytes) -> int:
     return sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
-# Made once: with any option, json.loads and json.dumps make theirs anew at each call.
+# Made once: with any option, json.loads and json.dumps make theirs again at each call.
 _DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=json_integer, parse_float=json_number)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from outbox import open_engine, writing
+from relay.serve.batch import MAX_BATCH
 from relay.serve.limits import Limits
 from relay.serve.listening import SocketFile
-from relay.serve.server import MAX_BATCH, Server
+from relay.serve.server import Server
 from relay.serve_gateway import methods_of
 from tests.conftest import Stores
 from tests.socket.clients import answers, connect, line, params, path, send_all_that_is_taken
