@@ -8,7 +8,7 @@ from socket import socket
 from bench.figure import Findings, latency
 from bench.serving import connected, gateway, round_trip
 from bench.stage import stage
-from gateway_store.limits import Limits
+from relay.serve.limits import Limits
 
 HONEST = 4
 ROUNDS = 3

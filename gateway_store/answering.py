@@ -1,6 +1,6 @@
-"""Applying requests to the gateway's store, all in one transaction, and saying to each what came of it."""
+"""Applying what is asked together to the gateway's store, in one transaction, and saying to each what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -10,9 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway_store.errors import MirrorRefusedError, OtherAssistantError
 from gateway_store.identity import StoreFacts, claim
+from gateway_store.methods import Asked, Probe, Refused, error_answer, probe_answer, refusal_answer, result_answer
 from gateway_store.mirror import mirror_and_commit
+from gateway_store.payload import InvitePayload
 from gateway_store.probe import StoreReadOnlyError, in_json, probe_store
-from gateway_store.wire import Probe, Request, error_reply, probe_reply, refusal_reply, result_reply
 from outbox.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of
@@ -20,27 +21,33 @@ from outbox.redact import reason_of
 log = structlog.get_logger()
 
 T = TypeVar("T")
+Answers = list[Mapping[str, object]]
 
 
 class _UnusableError(Exception):
     """The store cannot work now; the message is what clients are told."""
 
 
-def answers(engine: Engine, asked: Sequence[Request | Probe]) -> list[bytes]:
-    """A reply each, in order. What is mirrored is durable before its reply is sent; an unknown outcome is reported as
-    an error."""
-    requests = [one for one in asked if isinstance(one, Request)]
+def answers(engine: Engine, asked: Sequence[Asked]) -> Answers:
+    """One each, in order. What is mirrored is durable before this returns; an unknown outcome is reported as an
+    error."""
+    answered = iter(_by_the_store(engine, [one for one in asked if not isinstance(one, Refused)]))
+    return [one.answer if isinstance(one, Refused) else next(answered) for one in asked]
+
+
+def _by_the_store(engine: Engine, asked: Sequence[InvitePayload | Probe]) -> Answers:
+    invites = [one for one in asked if isinstance(one, InvitePayload)]
     probes = [one for one in asked if isinstance(one, Probe)]
     try:
-        replies = iter(_mirrored(engine, requests) if requests else [])
+        mirrored = iter(_mirrored(engine, invites) if invites else [])
     except _UnusableError as error:
         # To the probes as well: asking again would keep everybody waiting for the lock twice as long.
         return _all_refused(asked, error)
     probed = iter(_probed(engine, probes) if probes else [])
-    return [next(replies if isinstance(one, Request) else probed) for one in asked]
+    return [next(mirrored if isinstance(one, InvitePayload) else probed) for one in asked]
 
 
-def _probed(engine: Engine, probes: Sequence[Probe]) -> list[bytes]:
+def _probed(engine: Engine, probes: Sequence[Probe]) -> Answers:
     """Those that only ask are all told the same."""
     told: dict[tuple[str | None, bool], StoreFacts | OtherAssistantError] = {}
     try:
@@ -50,7 +57,7 @@ def _probed(engine: Engine, probes: Sequence[Probe]) -> list[bytes]:
                 told[asked] = _unless_unusable(engine, partial(_ask, engine, probe))
     except _UnusableError as error:
         return _all_refused(probes, error)
-    return [_probe_reply(probe, told[probe.assistant, probe.take_over]) for probe in probes]
+    return [_probe_answer(told[probe.assistant, probe.take_over]) for probe in probes]
 
 
 def _ask(engine: Engine, probe: Probe) -> StoreFacts | OtherAssistantError:
@@ -62,41 +69,34 @@ def _ask(engine: Engine, probe: Probe) -> StoreFacts | OtherAssistantError:
         return error
 
 
-def _probe_reply(probe: Probe, told: StoreFacts | OtherAssistantError) -> bytes:
-    return (
-        error_reply(probe.id, str(told))
-        if isinstance(told, OtherAssistantError)
-        else probe_reply(probe.id, in_json(told))
-    )
+def _probe_answer(told: StoreFacts | OtherAssistantError) -> dict[str, object]:
+    return error_answer(str(told)) if isinstance(told, OtherAssistantError) else probe_answer(in_json(told))
 
 
-def _all_refused(asked: Sequence[Request | Probe], error: _UnusableError) -> list[bytes]:
+def _all_refused(asked: Sequence[InvitePayload | Probe], error: _UnusableError) -> Answers:
     log.warning("store_unusable", reason=str(error), requests=len(asked))
-    return [error_reply(one.id, str(error)) for one in asked]
+    return [error_answer(str(error)) for _ in asked]
 
 
-def _mirrored(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
+def _mirrored(engine: Engine, invites: Sequence[InvitePayload]) -> Answers:
     try:
-        return _mirrored_together(engine, requests)
+        return _mirrored_together(engine, invites)
     except _UnusableError:
         raise
     except Exception as error:  # noqa: BLE001 - one request that nobody foresaw must not end the server for all
-        if len(requests) == 1:
+        if len(invites) == 1:
             reason = f"{type(error).__name__}: {reason_of(error)}"
-            log.error("request_failed", invite=requests[0].invite.id, reason=reason)
-            return [error_reply(requests[0].id, f"unexpected {reason}")]
-    middle = len(requests) // 2
-    return _mirrored(engine, requests[:middle]) + _mirrored(engine, requests[middle:])
+            log.error("request_failed", invite=invites[0].id, reason=reason)
+            return [error_answer(f"unexpected {reason}")]
+    middle = len(invites) // 2
+    return _mirrored(engine, invites[:middle]) + _mirrored(engine, invites[middle:])
 
 
-def _mirrored_together(engine: Engine, requests: Sequence[Request]) -> list[bytes]:
-    invites = [request.invite for request in requests]
+def _mirrored_together(engine: Engine, invites: Sequence[InvitePayload]) -> Answers:
     results = _unless_unusable(engine, lambda: mirror_and_commit(engine, invites, first_created_at_wins=True))
     return [
-        refusal_reply(request.id, result)
-        if isinstance(result, MirrorRefusedError)
-        else result_reply(request.id, request.invite.id)
-        for request, result in zip(requests, results, strict=True)
+        refusal_answer(result) if isinstance(result, MirrorRefusedError) else result_answer(invite.id)
+        for invite, result in zip(invites, results, strict=True)
     ]
 
 

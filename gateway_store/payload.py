@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError, NewerPayloadError
 from gateway_store.invite import Invite, values_of
+from outbox.json_values import as_integer, json_number, refuse_constant
 from outbox.schema_version import schema_version
 
 LARGEST_INTEGER = 2**53 - 1
@@ -123,23 +124,10 @@ def _loads(payload: str) -> Any:
         raise InvalidPayloadError([{"path": [], "code": "invalid_json", "message": f"not JSON: {kind}"}]) from None
 
 
-def json_number(digits: str) -> int | float:
-    """JSON has one kind of number: 1.0 and 1e3 are integers."""
-    return _as_integer(float(digits))
-
-
 def _with_integers(given: object) -> object:
     if not isinstance(given, Mapping):
         return given
-    return {key: _as_integer(value) if isinstance(value, float) else value for key, value in given.items()}
-
-
-def _as_integer(value: float) -> int | float:
-    return int(value) if abs(value) <= LARGEST_INTEGER and value.is_integer() else value
-
-
-def refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON value")
+    return {key: as_integer(value) if isinstance(value, float) else value for key, value in given.items()}
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ that says anything else, or says it twice, has no version, and is refused for go
 """
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
+from outbox.json_values import json_integer, refuse_constant
 from outbox.message import LARGEST_INTEGER
 
 NAME = "schemaVersion"
 ABSENT = 1
-# As many digits as an integer of 64 bits can have: no length of a longer number costs time.
-_MOST_DIGITS = 19
 # Of what is no version, so much is shown.
 _MOST_SHOWN = 40
 
@@ -48,13 +47,4 @@ def said_in(pairs: object) -> list[Any]:
     return [pair[1] for pair in pairs if isinstance(pair, tuple) and pair[0] == NAME] if isinstance(pairs, list) else []
 
 
-def json_integer(digits: str) -> int | float:
-    """For ``parse_int``: far beyond what an integer may be, a number is read as JavaScript does."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=list, parse_int=json_integer, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=list, parse_int=json_integer, parse_constant=refuse_constant)

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway_store.listening import peer_uid
 from outbox.errors import UntrustedPlaceError
 from outbox.trust import NAME_IT, trusted_at
 from outbox.way import way_to
+from relay.serve.listening import peer_uid
 
 CONNECT_SECONDS = 3.0
 # What a relay that freezes between proving its lease and writing can still let out.

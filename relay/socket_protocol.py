@@ -4,13 +4,14 @@ import json
 import re
 from dataclasses import dataclass
 
-from gateway_store.connection import MAX_LINE
-from gateway_store.payload import refuse_constant
-from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
+from gateway_store.methods import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD
 from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox.json_values import refuse_constant
 from outbox.redact import redact_cut
 from outbox.schema_version import NAME, schema_version, why_no_version
 from relay.gateway import KNOWN_TO_ALL, GatewayFacts
+from relay.serve.connection import MAX_LINE
+from relay.serve.wire import UNKNOWN_METHOD
 from relay.socket_connection import BrokenError
 
 # What the store of the real gateway says of one row; its other errors are about the store.

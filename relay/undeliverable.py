@@ -7,9 +7,10 @@ import json
 
 from outbox import Message
 from outbox.driver import is_plain_text
+from outbox.json_values import json_integer
 from outbox.message import LARGEST_INTEGER, NEVER_DELIVERED
 from outbox.pages import shown_id
-from outbox.schema_version import NAME, json_integer, said_in, schema_version, why_no_version
+from outbox.schema_version import NAME, said_in, schema_version, why_no_version
 
 _VERSION_NAME = f'"{NAME}"'
 _USUAL_END = f"{_VERSION_NAME}:1}}"

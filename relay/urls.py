@@ -9,7 +9,6 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from gateway_store.listening import MAX_PATH_BYTES
 from outbox import DatabaseMissingError, InvalidMessageError, open_engine
 from outbox.files import place_of
 from outbox.postgresql import DRIVER
@@ -17,6 +16,7 @@ from outbox.redact import reason_of
 from outbox.sqlite import sqlite_path
 from outbox.store_name import name_store, store_of
 from relay.errors import UnreachableError, UsageError
+from relay.serve.listening import MAX_PATH_BYTES
 
 UNIX = "unix://"
 SOCKETS_FORM = "a socket is written unix:///absolute/path.sock"

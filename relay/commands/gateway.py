@@ -4,7 +4,7 @@ import os
 
 import click
 
-from relay.serve import serve_gateway
+from relay.serve_gateway import serve_gateway
 from relay.systemd import systemd_of
 
 

@@ -3,21 +3,18 @@
 import json
 from datetime import timedelta
 
-from gateway_store.answering import answers
-from gateway_store.wire import METHOD, Request, read_request
+from gateway_store.methods import METHOD
 from outbox import open_engine
 from outbox.leases import Leases
 from outbox.message import Destination
+from relay.serve_gateway import methods_of
 from tests.conftest import Stores, rows
 from tests.databases import end_connections
 from tests.gateway_store.examples import payload
 
 
-def request(invite_id: str) -> Request:
-    line = json.dumps({"id": invite_id, "method": METHOD, "params": payload(id=invite_id)})
-    found = read_request(line.encode())
-    assert isinstance(found, Request)
-    return found
+def line(invite_id: str) -> bytes:
+    return json.dumps({"id": invite_id, "method": METHOD, "params": payload(id=invite_id)}).encode()
 
 
 def test_leases_are_released_through_a_new_connection(stores: Stores) -> None:
@@ -34,8 +31,9 @@ def test_leases_are_released_through_a_new_connection(stores: Stores) -> None:
 
 def test_requests_are_answered_through_a_new_connection(stores: Stores) -> None:
     engine = open_engine(stores.mirror_url, relay=True, create=False)
-    first = answers(engine, [request("a")])
+    methods = methods_of(engine)
+    first = methods.replies([line("a")])
     end_connections(stores.mirror_url)
-    second = answers(engine, [request("b")])
+    second = methods.replies([line("b")])
     engine.dispose()
-    assert [json.loads(line)["result"]["id"] for line in (*first, *second)] == ["a", "b"]
+    assert [json.loads(reply)["result"]["id"] for reply in (*first, *second)] == ["a", "b"]

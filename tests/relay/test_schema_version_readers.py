@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from gateway_store import SCHEMA_VERSION, InvalidPayloadError, MirrorRefusedError, NewerPayloadError
+from gateway_store.methods import METHODS, Refused
 from gateway_store.payload import parse_payload
-from gateway_store.wire import Request, read_request
 from outbox import Destination, Outcome, Verdict, reading, statements
 from outbox.message import SHARDS
 from outbox.schema_version import schema_version_of
 from outbox.statements import NewerThan
 from outbox.statements.schema_version import version_of_payload
+from relay.serve.wire import Request, read_request
 from relay.socket_protocol import request_line
 from relay.undeliverable import why_undeliverable
 from tests.conftest import Stores, message_of, write
@@ -175,10 +176,11 @@ def test_a_gateway_reads_it_by_the_rule(said: str, version: int | None) -> None:
     elif version > SCHEMA_VERSION:
         kind = NewerPayloadError
     assert refusal_of(lambda: parse_payload(payload(said))) is kind
-    answer = read_request(f'{{"id":"1","method":"mirror_invite_create","params":{payload(said)}}}'.encode())
-    assert isinstance(answer, Request) == (kind is None)
-    if isinstance(answer, bytes):
-        assert (b"Newer payload" in answer) == (kind is NewerPayloadError)
+    request = read_request(f'{{"id":"1","method":"mirror_invite_create","params":{payload(said)}}}'.encode(), METHODS)
+    assert isinstance(request, Request)
+    assert isinstance(request.asked, Refused) == (kind is not None)
+    if isinstance(request.asked, Refused):
+        assert ("Newer payload" in str(request.asked.answer["error"])) == (kind is NewerPayloadError)
 
 
 def refusal_of(read: Any) -> type[Exception] | None:

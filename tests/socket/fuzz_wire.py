@@ -10,12 +10,14 @@ By hand, for an hour, keeping what it finds in a folder::
 import json
 import socket
 import sys
+from collections.abc import Mapping
 
 import atheris
 
-with atheris.instrument_imports(include=["gateway_store", "json"]):
-    from gateway_store.connection import Connection
-    from gateway_store.wire import Probe, Request, error_reply, probe_reply, read_request, result_reply
+with atheris.instrument_imports(include=["relay.serve", "gateway_store", "json"]):
+    from gateway_store.methods import METHODS, Asked, Probe, Refused, error_answer, probe_answer, result_answer
+    from relay.serve.connection import Connection
+    from relay.serve.wire import read_request, reply
 
 
 def one_input(data: bytes) -> None:
@@ -39,23 +41,27 @@ def one_input(data: bytes) -> None:
 
 
 def check(line: bytes) -> None:
-    found = read_request(line)
+    found = read_request(line, METHODS)
     if found is None:
         if line.strip():
             raise AssertionError(f"no answer to {line!r}")
         return
-    replies = [found] if isinstance(found, bytes) else both_answers(found)
-    for reply in replies:
-        read = json.loads(reply)
-        if reply.count(b"\n") != 1 or not reply.endswith(b"\n") or len(read) != 2 or "id" not in read:
-            raise AssertionError(f"{line!r} is answered with {reply!r}")
+    lines = (
+        [found] if isinstance(found, bytes) else [reply(found.id, answer) for answer in possible_answers(found.asked)]
+    )
+    for answer in lines:
+        read = json.loads(answer)
+        if answer.count(b"\n") != 1 or not answer.endswith(b"\n") or len(read) != 2 or "id" not in read:
+            raise AssertionError(f"{line!r} is answered with {answer!r}")
 
 
-def both_answers(request: Request | Probe) -> list[bytes]:
-    if isinstance(request, Probe):
-        return [probe_reply(request.id, {"schemaVersion": 1})]
-    request.invite.invite()
-    return [result_reply(request.id, request.invite.id), error_reply(request.id, "SQLiteError: database is locked")]
+def possible_answers(asked: Asked) -> list[Mapping[str, object]]:
+    if isinstance(asked, Refused):
+        return [asked.answer]
+    if isinstance(asked, Probe):
+        return [probe_answer({"schemaVersion": 1})]
+    asked.invite()
+    return [result_answer(asked.id), error_answer("SQLiteError: database is locked")]
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DatabaseError
 
-from gateway_store.listening import SocketFile
 from outbox import open_engine, reading, writing
+from relay.serve.listening import SocketFile
 from tests.conftest import Stores
 from tests.socket.clients import answers, ask, connect, gateway, line, params, path, url
 from tests.socket.waiting import DEADLINE_SECONDS, until_taken

@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gateway_store.limits import Limits
-from gateway_store.listening import SocketFile
-from gateway_store.server import MAX_BATCH, Server
 from outbox import open_engine, writing
+from relay.serve.batch import MAX_BATCH
+from relay.serve.limits import Limits
+from relay.serve.listening import SocketFile
+from relay.serve.server import Server
+from relay.serve_gateway import methods_of
 from tests.conftest import Stores
 from tests.socket.clients import answers, connect, line, params, path, send_all_that_is_taken
 from tests.socket.waiting import DEADLINE_SECONDS, has_hung_up, until_closed, until_taken
@@ -27,7 +29,7 @@ CLIENTS, REQUESTS = 200, 60
 def serving(stores: Stores, limits: Limits, busy_seconds: float = 2.0) -> Iterator[Server]:
     """Stopped at the end, if it was not before."""
     engine = open_engine(stores.mirror_url, create=False, busy_timeout=busy_seconds)
-    server = Server(engine, SocketFile(path(stores)), limits)
+    server = Server(methods_of(engine).replies, SocketFile(path(stores)), limits)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:

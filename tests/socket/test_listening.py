@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_store.listening import MAX_PATH_BYTES, ListenError, SocketFile
+from relay.serve.listening import MAX_PATH_BYTES, ListenError, SocketFile
 from tests.conftest import Stores, rows
 from tests.socket.clients import (
     NOBODY,

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from gateway_store.answering import answers
-from gateway_store.wire import Probe, Request, read_request
 from outbox import open_engine, writing
+from relay.serve_gateway import methods_of
 from tests.conftest import Stores, write
 from tests.databases import alter
 from tests.socket.clients import line, params
@@ -28,9 +27,8 @@ def store(stores: Stores) -> Iterator[Engine]:
 
 
 def asked(store: Engine, *lines: bytes) -> list[dict[str, object]]:
-    requests = [request for request in map(read_request, lines) if isinstance(request, Request | Probe)]
-    assert len(requests) == len(lines)
-    found: list[dict[str, object]] = [json.loads(reply) for reply in answers(store, requests)]
+    found: list[dict[str, object]] = [json.loads(reply) for reply in methods_of(store).replies(lines)]
+    assert len(found) == len(lines)
     for one in found:
         if isinstance(one.get("result"), dict) and "schemaVersion" in one["result"]:  # type: ignore[operator]
             one["result"] = {name: value for name, value in one["result"].items() if name not in IDENTITIES}  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway_store.listening import ListenError, SocketFile
+from relay.serve.listening import ListenError, SocketFile
 from tests.conftest import Stores
 from tests.socket.clients import (
     NOBODY,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_store.listening import SocketFile
+from relay.serve.listening import SocketFile
 from tests.system.processes import DEADLINE_SECONDS, FORKSERVER
 
 OTHERS = 0o077

@@ -1,30 +1,23 @@
-"""Serving the gateway's socket: one thread, one loop; requests that wait together share one transaction."""
+"""Serving a side's socket: one thread, one loop; lines that wait together are answered together."""
 
 import contextlib
 import os
 import selectors
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Engine
 
-from gateway_store.answering import answers
-from gateway_store.connection import Connection
-from gateway_store.door import Door
-from gateway_store.limits import Limits
-from gateway_store.listening import ListenError, SocketFile, peer_uid
-from gateway_store.places import Places
-from gateway_store.wire import Probe, Request, read_request
+from relay.serve.batch import Waiting
+from relay.serve.connection import Connection
+from relay.serve.door import Door
+from relay.serve.limits import Limits
+from relay.serve.listening import ListenError, SocketFile, peer_uid
+from relay.serve.places import Places
 
-MAX_BATCH = 500
-# Of one connection in a turn, so that one with a heap of requests does not hold up the others.
-MAX_LINES_A_TURN = 128
-# Read, many short lines can take thirty times their bytes; a long one cannot, see `has_too_many_values`.
-MAX_BATCH_BYTES = 2**20
 LOOK_AROUND_SECONDS = 0.5
 
 log = structlog.get_logger()
@@ -32,9 +25,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Server:
-    """The gateway's server on one listening socket. `serve` returns after `stop`, with all that was read answered."""
+    """One side's server on one listening socket. `serve` returns after `stop`, with all that was read answered."""
 
-    engine: Engine
+    replies: Callable[[Iterable[bytes]], Sequence[bytes]]
+    """One for each line, in order, and empty where none is due; called in the server's own thread."""
     file: SocketFile
     limits: Limits = field(default_factory=Limits)
     on_turn: Callable[[], None] = lambda: None
@@ -42,7 +36,7 @@ class Server:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _connections: Places = field(init=False)
     _door: Door = field(init=False)
-    _asking: deque[Connection] = field(default_factory=deque)
+    _waiting: Waiting = field(default_factory=Waiting)
     _bell: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
     _refused: Counter[str] = field(default_factory=Counter)
     """How many since the last look around, by reason."""
@@ -65,7 +59,7 @@ class Server:
         look_around_at = 0.0
         try:
             while not self._stopping:
-                self._take_turn(0.0 if self._asking else LOOK_AROUND_SECONDS)
+                self._take_turn(0.0 if self._waiting else LOOK_AROUND_SECONDS)
                 self.on_turn()
                 if time.monotonic() >= look_around_at:
                     self._look_around()
@@ -87,7 +81,7 @@ class Server:
     def _let_in(self) -> None:
         for client in self._door.callers(self.file.socket):
             self._admit(client)
-            if len(self._asking) >= self.limits.connections:
+            if len(self._waiting) >= self.limits.connections:
                 # Nobody could give way; the others may have their turn once these have their answers.
                 return
 
@@ -110,33 +104,18 @@ class Server:
             if not connection.is_done and not self._connections.keep(connection, self.limits.idle_seconds):
                 return
             if connection.lines:
-                self._asking.append(connection)
+                self._waiting.add(connection)
         self._settle(connection)
 
     def _answer(self) -> None:
         """Answers one batch of what waits, each client's requests in order, those refused alone."""
-        turn = [(connection, read_request(line)) for connection, line in self._next_lines()]
-        requests = [request for _, request in turn if isinstance(request, Request | Probe)]
-        replies = iter(answers(self.engine, requests))
-        asked = dict.fromkeys(connection for connection, _ in turn)
-        for connection, request in turn:
-            if request is not None:
-                connection.reply(request if isinstance(request, bytes) else next(replies))
-        for connection in asked:
+        asking: list[Connection] = []
+        replies = self.replies(self._waiting.batch(asking))
+        for connection, reply in zip(asking, replies, strict=True):
+            connection.reply(reply)
+        for connection in dict.fromkeys(asking):
             connection.write(time.monotonic())
             self._settle(connection)
-
-    def _next_lines(self) -> Iterator[tuple[Connection, bytes]]:
-        taken = taken_bytes = 0
-        while self._asking and taken < MAX_BATCH and taken_bytes < MAX_BATCH_BYTES:
-            connection = self._asking.popleft()
-            for _ in range(min(MAX_LINES_A_TURN, len(connection.lines))):
-                line = connection.next_line()
-                taken += 1
-                taken_bytes += len(line)
-                yield connection, line
-            if connection.lines:
-                self._asking.append(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Brings what the loop waits for in line with the connection's state, or ends it."""
@@ -207,7 +186,7 @@ class Server:
         self.file.close()
         self._door.close()
         deadline = time.monotonic() + self.limits.last_answers_seconds
-        while self._asking and time.monotonic() < deadline:
+        while self._waiting and time.monotonic() < deadline:
             self._answer()
         self._send_rest(time.monotonic() + self.limits.last_words_seconds)
         self._selector.close()

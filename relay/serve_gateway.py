@@ -1,16 +1,16 @@
-"""Serving the gateway's socket as a process of its own."""
+"""Serving the gateway: its store, its methods, on a socket."""
 
-import signal
+from functools import partial
 
-import structlog
+from sqlalchemy import Engine
 
-from gateway_store.listening import ListenError, SocketFile
+from gateway_store.answering import answers
+from gateway_store.methods import METHODS, Asked
 from gateway_store.mirror import CACHE_MIB
-from gateway_store.server import Server
 from outbox import open_engine
-from relay import sigterm
-from relay.errors import UnreachableError
 from relay.make_stores import refuse_others, upgrade_store
+from relay.serve.methods import Methods
+from relay.serve.process import serve
 from relay.stores import examine
 from relay.systemd import Systemd
 from relay.topics import MIRROR, upgrade_mirror
@@ -18,8 +18,6 @@ from relay.urls import check_url, socket_path
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
 BUSY_SECONDS = 2.0
-
-log = structlog.get_logger()
 
 
 def serve_gateway(listen: str, db: str, systemd: Systemd) -> None:
@@ -32,27 +30,14 @@ def serve_gateway(listen: str, db: str, systemd: Systemd) -> None:
     # Never created by a request: where somebody removed it, an empty one would look like a gateway without contacts.
     engine = open_engine(db, create=False, busy_timeout=BUSY_SECONDS, relay=True, cache_mib=CACHE_MIB)
     try:
-        # Bound first: a second server must not touch the store of one that runs.
-        file = SocketFile(path)
-        try:
-            _upgrade(db)
-        except BaseException:
-            file.close()
-            raise
-        server = Server(engine, file, on_turn=systemd.works)
-        for number in sigterm.that_stop():
-            signal.signal(number, lambda *_: server.stop())
-        if sigterm.came():
-            server.stop()
-        log.info("listening", socket=str(path))
-        systemd.ready()
-        server.serve()
-        systemd.stopping()
-        log.info("stopped", socket=str(path))
-    except ListenError as error:
-        raise UnreachableError(str(error)) from error
+        serve(path, partial(_upgrade, db), methods_of(engine).replies, systemd)
     finally:
         engine.dispose()
+
+
+def methods_of(engine: Engine) -> Methods[Asked]:
+    """The gateway's, on its store."""
+    return Methods(METHODS, partial(answers, engine))
 
 
 def _upgrade(db: str) -> None:

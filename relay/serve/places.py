@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from gateway_store.connection import Connection
+from relay.serve.connection import Connection
 
 GAVE_WAY = "idle, and another asked for something"
 UNFINISHED = "asked nothing whole, while others did"

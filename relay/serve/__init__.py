@@ -1,0 +1,1 @@
+"""What the server of any side needs, and nothing of what a side's requests mean."""
