@@ -3,12 +3,12 @@
 Imported by the assistant. Nothing here commits a session that it is given, and nothing here calls the gateway.
 """
 
-from assistant_store.change import expire_invite, record_invite_use, revoke_invite
-from assistant_store.create import CreatedInvite, create_invite
 from assistant_store.errors import InvalidInviteError, StoredInviteError
-from assistant_store.invite import Invite, Status
+from assistant_store.invites.change import expire_invite, record_invite_use, revoke_invite
+from assistant_store.invites.create import CreatedInvite, create_invite
+from assistant_store.invites.invite import Invite, Status
+from assistant_store.invites.read import find_invite_by_token, get_invite, list_invites
 from assistant_store.migrate import upgrade
-from assistant_store.read import find_invite_by_token, get_invite, list_invites
 
 __all__ = [
     "CreatedInvite",

@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 import outbox.migrate
-from assistant_store.invite import TABLE
+from assistant_store.invites.invite import TABLE
 from assistant_store.migrations.needs import ADOPTED, needs
 from outbox.migrate import Scripts, run_migrations
 

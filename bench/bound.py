@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
-from assistant_store.invite import COLUMNS, TYPES
+from assistant_store.invites.invite import COLUMNS, TYPES
 from bench.stage import Stage
-from gateway_store.mirror import CACHE_MIB
+from gateway_store.invites.mirror import CACHE_MIB
 from outbox.sqlite import LOG_PAGES_OF_RELAY, sqlite_module
 
 BATCH = 500

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
-import gateway_store.apply
-import gateway_store.mirror
+import gateway_store.invites.apply
+import gateway_store.invites.mirror
 import outbox.rows
 import relay.drain
 from bench.draining import FEW
@@ -31,9 +31,9 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (relay.drain.Drain, "batch"),
     (relay.drain.Drain, "_read"),
     (relay.drain, "deliver"),
-    (gateway_store.mirror, "_parsed_batch"),
-    (gateway_store.apply.Invites, "write"),
-    (gateway_store.apply, "_write"),
+    (gateway_store.invites.mirror, "_parsed_batch"),
+    (gateway_store.invites.apply.Invites, "write"),
+    (gateway_store.invites.apply, "_write"),
     (outbox.rows, "copy_rows"),
     (relay.drain.Drain, "_settle"),
     (relay.drain, "settle_apart"),

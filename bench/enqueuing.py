@@ -12,7 +12,7 @@ from typing import cast
 
 from sqlalchemy.orm import Session
 
-from assistant_store import create
+from assistant_store.invites import create
 from bench.figure import Figure, told
 from bench.stage import CONTACT, Stage, stage
 from outbox import reading

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.orm import Session
 
 import assistant_store
-from assistant_store.invite import INVITES, Invite, payload_of
-from assistant_store.secret import hash_secret, new_code, new_id, new_token
+from assistant_store.invites.invite import INVITES, Invite, payload_of
+from assistant_store.invites.secret import hash_secret, new_code, new_id, new_token
 from bench.place import Place
 from bench.stage import CONTACT, Stage, opened, set_up, stage
 from gateway_store.migrations.mirror_schema import CLOSED, INDEXES, TABLE, TRIGGERS

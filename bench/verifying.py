@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from assistant_store.invite import COLUMNS, TABLE
+from assistant_store.invites.invite import COLUMNS, TABLE
 from bench.bound import raw_sqlite
 from bench.contest import ROUNDS
 from bench.draining import megabytes

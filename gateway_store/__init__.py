@@ -3,7 +3,7 @@
 Nothing here commits a session that it is given.
 """
 
-from gateway_store.contacts import Contact, upsert_contact
+from gateway_store.contacts.contact import Contact, upsert_contact
 from gateway_store.errors import (
     ContactMissingError,
     ImmutableFieldError,
@@ -13,11 +13,11 @@ from gateway_store.errors import (
     OwnedByAnotherProgramError,
     StoredRowError,
 )
-from gateway_store.invite import Invite, Status
+from gateway_store.invites.invite import Invite, Status
+from gateway_store.invites.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
+from gateway_store.invites.payload import SCHEMA_VERSION, InvitePayload
+from gateway_store.invites.read import get_invite
 from gateway_store.migrate import upgrade
-from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
-from gateway_store.payload import SCHEMA_VERSION, InvitePayload
-from gateway_store.read import get_invite
 
 __all__ = [
     "SCHEMA_VERSION",

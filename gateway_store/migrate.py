@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 
 import outbox.migrate
 from gateway_store.errors import OwnedByAnotherProgramError
-from gateway_store.invite import TABLE
+from gateway_store.invites.invite import TABLE
 from gateway_store.migrations.needs import ADOPTED, needs
 from gateway_store.owner import marks_in, of_others
 from outbox.errors import DatabaseMissingError

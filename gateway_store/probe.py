@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from gateway_store.identity import StoreFacts, store_facts
-from gateway_store.invite import TABLE
-from gateway_store.payload import SCHEMA_VERSION
+from gateway_store.invites.invite import TABLE
+from gateway_store.invites.payload import SCHEMA_VERSION
 from outbox.engine import takes_writes, writing
 from outbox.redact import reason_of
 from outbox.sqlite import sqlite_path

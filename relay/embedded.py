@@ -8,8 +8,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, Operational
 from gateway_store import ContactMissingError, MirrorRefusedError, NewerPayloadError
 from gateway_store.errors import OtherAssistantError
 from gateway_store.identity import StoreFacts, claim
-from gateway_store.mirror import CACHE_MIB
-from gateway_store.payload import SCHEMA_VERSION
+from gateway_store.invites.mirror import CACHE_MIB
+from gateway_store.invites.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
 from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
 from outbox.engine import once_more_if_cut_off

@@ -4,9 +4,9 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from gateway_store.answering import answers
-from gateway_store.methods import METHODS, Asked
-from gateway_store.mirror import CACHE_MIB
+from gateway_store.invites.mirror import CACHE_MIB
+from gateway_store.socket.answering import answers
+from gateway_store.socket.methods import METHODS, Asked
 from outbox import open_engine
 from relay.make_stores import refuse_others, upgrade_store
 from relay.serve.methods import Methods

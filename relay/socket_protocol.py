@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from gateway_store.methods import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD
+from gateway_store.socket.methods import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.json_values import refuse_constant
 from outbox.redact import redact_cut

@@ -7,20 +7,20 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-import assistant_store.invite
+import assistant_store.invites.enqueue
+import assistant_store.invites.invite
+import assistant_store.invites.read
+import assistant_store.invites.replay
 import assistant_store.migrate
-import assistant_store.mirror
-import assistant_store.read
-import assistant_store.replay
-import gateway_store.close
-import gateway_store.contacts
-import gateway_store.foresee
+import gateway_store.contacts.contact
 import gateway_store.identity
-import gateway_store.invite
+import gateway_store.invites.close
+import gateway_store.invites.foresee
+import gateway_store.invites.invite
+import gateway_store.invites.mirror
+import gateway_store.invites.read
 import gateway_store.migrate
-import gateway_store.mirror
-import gateway_store.read
-from assistant_store.replay import Replayable, Selection
+from assistant_store.invites.replay import Replayable, Selection
 from outbox.fence import Prove
 from outbox.migrate import Scripts
 from outbox.pages import Pages, Place, Values
@@ -84,22 +84,22 @@ class Topic:
 
 
 INVITES = Topic(
-    name=assistant_store.mirror.TOPIC,
-    columns=assistant_store.invite.COLUMNS,
-    apply=gateway_store.mirror.mirror_and_commit,
-    source=assistant_store.read.PAGES,
-    mirror=gateway_store.read.PAGES,
-    known_references=gateway_store.contacts.known_contacts,
-    count=assistant_store.replay.count_selected,
-    replay_page=assistant_store.replay.replay_page,
-    current_state=assistant_store.replay.current_state,
-    touched=assistant_store.replay.touched_row,
-    foresee=gateway_store.foresee.foresee,
-    close=gateway_store.close.revoke_and_commit,
+    name=assistant_store.invites.enqueue.TOPIC,
+    columns=assistant_store.invites.invite.COLUMNS,
+    apply=gateway_store.invites.mirror.mirror_and_commit,
+    source=assistant_store.invites.read.PAGES,
+    mirror=gateway_store.invites.read.PAGES,
+    known_references=gateway_store.contacts.contact.known_contacts,
+    count=assistant_store.invites.replay.count_selected,
+    replay_page=assistant_store.invites.replay.replay_page,
+    current_state=assistant_store.invites.replay.current_state,
+    touched=assistant_store.invites.replay.touched_row,
+    foresee=gateway_store.invites.foresee.foresee,
+    close=gateway_store.invites.close.revoke_and_commit,
 )
 TOPICS = {topic.name: topic for topic in (INVITES,)}
 APPLIERS = {name: topic.apply for name, topic in TOPICS.items()}
-STATUS_RANK = gateway_store.invite.RANK
+STATUS_RANK = gateway_store.invites.invite.RANK
 
 
 def upgrade_source(engine: Engine) -> None:

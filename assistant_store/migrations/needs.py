@@ -1,6 +1,6 @@
 """What this release needs of the daemon's invite table, adopted or made."""
 
-from assistant_store.invite import COLUMNS, INTEGERS, TABLE
+from assistant_store.invites.invite import COLUMNS, INTEGERS, TABLE
 from outbox.shape import Needs
 
 ADOPTED = (TABLE,)

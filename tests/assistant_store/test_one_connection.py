@@ -14,9 +14,9 @@ from sqlalchemy.sql.dml import UpdateBase
 import gateway_store
 import outbox
 from assistant_store import create_invite, expire_invite, record_invite_use, revoke_invite
-from assistant_store.invite import INVITES
-from assistant_store.replay import Selection, count_selected, replay_page
-from gateway_store.invite import INVITES as MIRRORED
+from assistant_store.invites.invite import INVITES
+from assistant_store.invites.replay import Selection, count_selected, replay_page
+from gateway_store.invites.invite import INVITES as MIRRORED
 from outbox import configure_engine, open_engine
 from outbox.pages import START
 from tests.conftest import CONTACT, Stores, write

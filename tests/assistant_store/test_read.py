@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from assistant_store import find_invite_by_token, get_invite, list_invites
-from assistant_store.invite import COLUMNS
-from assistant_store.read import PAGES
+from assistant_store.invites.invite import COLUMNS
+from assistant_store.invites.read import PAGES
 from outbox import open_engine, read_only, reading, writing
 from outbox.pages import START, Place
 from tests.assistant_store.test_create_rules import VOICE

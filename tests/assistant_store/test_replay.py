@@ -8,8 +8,8 @@ from freezegun import freeze_time
 from sqlalchemy.orm import Session
 
 from assistant_store import get_invite
-from assistant_store.invite import payload_of
-from assistant_store.replay import Selection, count_selected, replay_page
+from assistant_store.invites.invite import payload_of
+from assistant_store.invites.replay import Selection, count_selected, replay_page
 from outbox import OutboxFullError, open_engine
 from outbox.pages import START, Place
 from tests.conftest import Stores, write

@@ -6,7 +6,7 @@ import uuid
 
 from freezegun import freeze_time
 
-from assistant_store.secret import new_code, new_id, new_token
+from assistant_store.invites.secret import new_code, new_id, new_token
 from tests.assistant_store.test_create_rules import VOICE
 from tests.conftest import Stores
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from gateway_store import ImmutableFieldError, Invite, MirrorOutcome, get_invite, mirror_create
-from gateway_store.merge import merge
+from gateway_store.invites.merge import merge
 
 TOKEN_HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 CODE_HASH = "8d969eef6ecad3c29a3a629280e686cf0c3f5d5a86aff3ca12020c923adc6c92"

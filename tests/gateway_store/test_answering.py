@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from gateway_store.answering import answers
-from gateway_store.methods import Probe
-from gateway_store.payload import InvitePayload
+from gateway_store.invites.payload import InvitePayload
+from gateway_store.socket.answering import answers
+from gateway_store.socket.methods import Probe
 from tests.conftest import rows
 from tests.gateway_store.examples import payload
 

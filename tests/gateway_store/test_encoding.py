@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 import gateway_store
 from gateway_store import ContactMissingError, MirrorOutcome, StoredRowError
-from gateway_store.mirror import mirror_and_commit
+from gateway_store.invites.mirror import mirror_and_commit
 from tests.conftest import CONTACT, write
 from tests.databases import server_database_in
 from tests.gateway_store.examples import RECORDED, REDEEMED, payload, stored

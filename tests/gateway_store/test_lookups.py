@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Connection, Engine
 
-from gateway_store.read import PAGES
+from gateway_store.invites.read import PAGES
 from outbox import reading
 from outbox.pages import START, Place
 from tests.conftest import write

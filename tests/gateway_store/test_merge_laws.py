@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 
 from gateway_store import ImmutableFieldError, Invite
-from gateway_store.merge import merge
+from gateway_store.invites.merge import merge
 from tests.gateway_store.examples import LOWEST_TO_HIGHEST, merged, rows_of_one_invite, rows_under_one_id
 
 MANY = settings(max_examples=250, deadline=None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway_store import ImmutableFieldError, Invite, StoredRowError
-from gateway_store.merge import merge
+from gateway_store.invites.merge import merge
 from tests.gateway_store.examples import CODE_HASH, LOWEST_TO_HIGHEST, OTHER_HASH, TOKEN_HASH, invite
 
 OTHER_VALUES: dict[str, Any] = {

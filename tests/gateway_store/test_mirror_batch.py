@@ -15,7 +15,7 @@ from gateway_store import (
     StoredRowError,
     mirror_batch,
 )
-from gateway_store.mirror import Payload
+from gateway_store.invites.mirror import Payload
 from tests.conftest import rows, write
 from tests.gateway_store.examples import OTHER_HASH, RECORDED, REDEEMED, deliver, payload, stored
 

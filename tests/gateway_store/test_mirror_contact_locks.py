@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from gateway_store import ContactMissingError, Mirrored, StoredRowError, mirror_batch, mirror_create, upsert_contact
-from gateway_store.mirror import Payload
+from gateway_store.invites.mirror import Payload
 from outbox import writing
 from tests.conftest import rows, write
 from tests.gateway_store.examples import RECORDED, REDEEMED, deliver, payload

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from gateway_store import Invite, MirrorOutcome, StoredRowError, mirror_batch
-from gateway_store.merge import closing
-from gateway_store.mirror import mirror_and_commit
+from gateway_store.invites.merge import closing
+from gateway_store.invites.mirror import mirror_and_commit
 from tests.conftest import write
 from tests.gateway_store.examples import (
     LOWEST_TO_HIGHEST,

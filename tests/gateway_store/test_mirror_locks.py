@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from gateway_store import Mirrored, StoredRowError, mirror_batch
-from gateway_store.mirror import Payload
+from gateway_store.invites.mirror import Payload
 from outbox import open_engine, writing
 from tests.conftest import rows, write
 from tests.gateway_store.examples import RECORDED, REDEEMED, deliver, payload, stored

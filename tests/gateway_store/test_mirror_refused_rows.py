@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_store import StoredRowError, mirror_batch
-from gateway_store.mirror import Payload
+from gateway_store.invites.mirror import Payload
 from outbox import writing
 from tests.conftest import rows, write
 from tests.gateway_store.examples import OTHER_HASH, RECORDED, deliver, payload, stored

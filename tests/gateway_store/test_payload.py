@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway_store import InvalidPayloadError
-from gateway_store.payload import parse_payload
+from gateway_store.invites.payload import parse_payload
 from tests.gateway_store.examples import RECORDED, invite, payload
 
 LARGEST = 2**53 - 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_store import InvalidPayloadError, Invite
-from gateway_store.payload import parse_payload
+from gateway_store.invites.payload import parse_payload
 from tests.gateway_store.examples import RECORDED, invite, payload
 
 TEXT = json.dumps(RECORDED)

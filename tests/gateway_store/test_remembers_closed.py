@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from gateway_store import MirrorOutcome, upsert_contact
 from gateway_store.errors import StoredRowError
-from gateway_store.mirror import mirror_and_commit
+from gateway_store.invites.mirror import mirror_and_commit
 from outbox import writing
 from tests.conftest import CONTACT, rows, write
 from tests.gateway_store.examples import REDEEMED, deliver, payload, stored

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from assistant_store.invite import SCHEMA_VERSION as WRITTEN
+from assistant_store.invites.invite import SCHEMA_VERSION as WRITTEN
 from gateway_store import (
     SCHEMA_VERSION,
     InvalidPayloadError,
@@ -15,8 +15,8 @@ from gateway_store import (
     MirrorRefusedError,
     NewerPayloadError,
 )
-from gateway_store.mirror import mirror_and_commit
-from gateway_store.payload import parse_payload
+from gateway_store.invites.mirror import mirror_and_commit
+from gateway_store.invites.payload import parse_payload
 from tests.gateway_store.examples import RECORDED, REDEEMED, deliver, invite, payload, stored
 from tests.gateway_store.test_mirror_batch import ids, verdicts
 

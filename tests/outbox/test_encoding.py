@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 import assistant_store
 import gateway_store
 import outbox
+from assistant_store.invites.invite import TYPES
 from outbox import SchemaRefusedError, reading
 from outbox.encoding import storage_warning
 from tests.conftest import rows, write
@@ -76,10 +77,7 @@ def test_a_store_that_is_there_is_upgraded_and_warned_of(backend: str, upgrade: 
 def test_a_daemons_own_table_makes_its_database_one_that_is_there(backend: str) -> None:
     assert backend
     with server_database_in("LATIN1") as url, opened(url) as engine:
-        columns = ", ".join(
-            f"{name} {kind}{' PRIMARY KEY' if name == 'id' else ''}"
-            for name, kind in assistant_store.invite.TYPES.items()
-        )
+        columns = ", ".join(f"{name} {kind}{' PRIMARY KEY' if name == 'id' else ''}" for name, kind in TYPES.items())
         write(engine, f"CREATE TABLE assistant_ingress_invites ({columns})")
         assistant_store.upgrade(engine)
         assert rows(engine, "SELECT count(*) AS n FROM outbox_messages") == [{"n": 0}]

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from assistant_store import create_invite
-from assistant_store.secret import hash_secret
+from assistant_store.invites.secret import hash_secret
 from outbox import configure_engine, writing
 from tests.conftest import Stores, write
 

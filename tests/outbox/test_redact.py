@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant_store.secret import TOKEN_BYTES, hash_secret
+from assistant_store.invites.secret import TOKEN_BYTES, hash_secret
 from outbox.redact import MAX_REASON, MAX_SEARCHED, redact, redact_reason
 
 TOKEN = "A-_z" * 10 + "b7Q"

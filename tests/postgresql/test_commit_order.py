@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy.orm import Session
 
 import assistant_store
-from assistant_store.replay import Selection, replay_page
+from assistant_store.invites.replay import Selection, replay_page
 from outbox import Origin
 from outbox.pages import START
 from tests.conftest import CONTACT, Stores, rows

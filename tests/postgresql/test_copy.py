@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway_store import Mirrored, MirrorOutcome, mirror_batch
-from gateway_store.mirror import mirror_and_commit
+from gateway_store.invites.mirror import mirror_and_commit
 from outbox import configure_engine, open_engine, writing
 from outbox.rows import Insert
 from tests.conftest import Stores, rows, write

@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 
-from gateway_store.methods import METHOD
+from gateway_store.socket.methods import METHOD
 from outbox import open_engine
 from outbox.leases import Leases
 from outbox.message import Destination

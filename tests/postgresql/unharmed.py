@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-import assistant_store
+from assistant_store.invites.invite import TABLE
 from tests.conftest import Stores, rows, write
 from tests.system.processes import RelayProcess, relay
 
@@ -73,7 +73,7 @@ def assert_unharmed(stores: Stores, *relays: RelayProcess) -> None:
     assert rows(stores.mirror, "SELECT id FROM reopened") == []
     assert set(stores.states()) <= {"delivered", "superseded"}
     assert rows(stores.source, "SELECT DISTINCT attempts FROM outbox_messages") == [{"attempts": 0}]
-    closed = rows(stores.source, f"SELECT 1 FROM {assistant_store.invite.TABLE} WHERE status <> 'active' LIMIT 1")
+    closed = rows(stores.source, f"SELECT 1 FROM {TABLE} WHERE status <> 'active' LIMIT 1")
     assert closed, "nothing could have been opened again"
     for one in relays:
         assert one.events("not json") == []

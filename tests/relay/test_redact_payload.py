@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from assistant_store.secret import hash_secret
+from assistant_store.invites.secret import hash_secret
 from relay.redact_payload import redacted_payload
 from tests.conftest import Stores
 

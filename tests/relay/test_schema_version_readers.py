@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway_store import SCHEMA_VERSION, InvalidPayloadError, MirrorRefusedError, NewerPayloadError
-from gateway_store.methods import METHODS, Refused
-from gateway_store.payload import parse_payload
+from gateway_store.invites.payload import parse_payload
+from gateway_store.socket.methods import METHODS, Refused
 from outbox import Destination, Outcome, Verdict, reading, statements
 from outbox.message import SHARDS
 from outbox.schema_version import schema_version_of

@@ -9,7 +9,7 @@ import pytest
 from freezegun import freeze_time
 from sqlalchemy.orm import Session
 
-from assistant_store.mirror import enqueue_invites
+from assistant_store.invites.enqueue import enqueue_invites
 from outbox import Origin, Outcome
 from outbox.dead import retry_dead
 from tests.conftest import Stores, write

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import atheris
 
 with atheris.instrument_imports(include=["relay.serve", "gateway_store", "json"]):
-    from gateway_store.methods import METHODS, Asked, Probe, Refused, error_answer, probe_answer, result_answer
+    from gateway_store.socket.methods import METHODS, Asked, Probe, Refused, error_answer, probe_answer, result_answer
     from relay.serve.connection import Connection
     from relay.serve.wire import read_request, reply
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from assistant_store.invite import Invite, payload_of
+from assistant_store.invites.invite import Invite, payload_of
 from outbox import shard_of
 from outbox.message import MAX_DELIVERED_BYTES
 from tests.conftest import Stores, rows, write

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, update
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import INVITES, Invite, Status, checked_row
-from assistant_store.mirror import enqueue_invites
-from assistant_store.request import refuse_unstorable
+from assistant_store.invites.enqueue import enqueue_invites
+from assistant_store.invites.invite import INVITES, Invite, Status, checked_row
+from assistant_store.invites.request import refuse_unstorable
 from outbox.clock import now_ms
 from outbox.enqueue import with_its_message
 

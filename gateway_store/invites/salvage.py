@@ -3,8 +3,8 @@
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from gateway_store.invite import TABLE, Invite
-from gateway_store.merge import closing, merge
+from gateway_store.invites.invite import TABLE, Invite
+from gateway_store.invites.merge import closing, merge
 from outbox.driver import is_of_a_row
 from outbox.mirroring.entity import Locked
 from outbox.rows import ForEachRow

@@ -17,7 +17,7 @@ from gateway_store.errors import (
     MirrorRefusedError,
     NewerPayloadError,
 )
-from gateway_store.payload import InvitePayload, check_params
+from gateway_store.invites.payload import InvitePayload, check_params
 
 METHOD = "mirror_invite_create"
 PROBE_METHOD = "relay_probe"

@@ -6,10 +6,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import InvalidInviteError
-from assistant_store.invite import COLUMNS, INVITES, TABLE, Invite, Status, values_of
-from assistant_store.mirror import enqueue_invites
-from assistant_store.request import LARGEST_INTEGER, checked_request
-from assistant_store.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
+from assistant_store.invites.enqueue import enqueue_invites
+from assistant_store.invites.invite import COLUMNS, INVITES, TABLE, Invite, Status, values_of
+from assistant_store.invites.request import LARGEST_INTEGER, checked_request
+from assistant_store.invites.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
 from outbox.clock import now_ms
 from outbox.enqueue import with_its_message
 from outbox.rows import Insert

@@ -11,12 +11,12 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
-from gateway_store.contacts import contacts_to_refer, known_contacts
+from gateway_store.contacts.contact import contacts_to_refer, known_contacts
 from gateway_store.errors import ContactMissingError, MirrorRefusedError
-from gateway_store.invite import COLUMNS, TABLE, TYPES, Invite
-from gateway_store.merge import at_least, merge
-from gateway_store.read import closed_before, invites_to_merge, known_invites
-from gateway_store.salvage import close_alone
+from gateway_store.invites.invite import COLUMNS, TABLE, TYPES, Invite
+from gateway_store.invites.merge import at_least, merge
+from gateway_store.invites.read import closed_before, invites_to_merge, known_invites
+from gateway_store.invites.salvage import close_alone
 from outbox.mirroring.entity import Locked
 from outbox.rows import ForEachRow, Insert
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import INVITES
+from gateway_store.invites.invite import INVITES
 from outbox.clock import now_ms
 from outbox.enqueue import connection_to_write
 from outbox.rows import ForKeys

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from gateway_store.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
+from gateway_store.invites.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
 from outbox.pages import Pages
 from outbox.rows import ForKeys
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
-from gateway_store.apply import Invites
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.identity import StoreFacts, store_facts
-from gateway_store.invite import RANK, Invite, Status
-from gateway_store.read import PAGES
+from gateway_store.invites.apply import Invites
+from gateway_store.invites.invite import RANK, Invite, Status
+from gateway_store.invites.read import PAGES
 from outbox.engine import writing
 from outbox.mirroring.refused import mirror_in_halves
 

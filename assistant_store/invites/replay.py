@@ -7,9 +7,9 @@ from sqlalchemy import ColumnElement, Connection, func, select, text, update
 from sqlalchemy.orm import Session
 
 from assistant_store.errors import StoredInviteError
-from assistant_store.invite import COLUMNS, INVITES, Invite, checked_row
-from assistant_store.mirror import TOPIC, state_of
-from assistant_store.read import PAGES
+from assistant_store.invites.enqueue import TOPIC, state_of
+from assistant_store.invites.invite import COLUMNS, INVITES, Invite, checked_row
+from assistant_store.invites.read import PAGES
 from outbox import Destination
 from outbox.clock import now_ms
 from outbox.enqueue import connection_to_write

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway_store.errors import MirrorRefusedError
-from gateway_store.invite import Invite
-from gateway_store.merge import merge
-from gateway_store.payload import parse_payload
+from gateway_store.invites.invite import Invite
+from gateway_store.invites.merge import merge
+from gateway_store.invites.payload import parse_payload
 
 
 def foresee(payload: str, stored: Sequence[Any] | None) -> tuple[Any, ...] | None:

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from gateway_store.apply import Invites, Mirrored, MirrorOutcome
 from gateway_store.errors import MirrorRefusedError
 from gateway_store.identity import StoreFacts
-from gateway_store.invite import INVITES, Invite
-from gateway_store.payload import InvitePayload, parse_payload
+from gateway_store.invites.apply import Invites, Mirrored, MirrorOutcome
+from gateway_store.invites.invite import INVITES, Invite
+from gateway_store.invites.payload import InvitePayload, parse_payload
 from gateway_store.transaction import counted_transaction
 from outbox.enqueue import connection_to_write
 from outbox.mirroring import batch

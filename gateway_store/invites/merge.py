@@ -5,9 +5,9 @@ The result does not depend on who arrives first or how often. A closed invite st
 
 from typing import Any
 
-from gateway_store.declaration import INVITE
 from gateway_store.errors import ImmutableFieldError, StoredRowError
-from gateway_store.invite import COLUMNS, RANK, Invite
+from gateway_store.invites.declaration import INVITE
+from gateway_store.invites.invite import COLUMNS, RANK, Invite
 from outbox.mirroring.errors import FieldsDifferError, UnknownRankError, UnorderedError
 from outbox.mirroring.merge import Merge
 

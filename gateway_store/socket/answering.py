@@ -10,10 +10,18 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway_store.errors import MirrorRefusedError, OtherAssistantError
 from gateway_store.identity import StoreFacts, claim
-from gateway_store.methods import Asked, Probe, Refused, error_answer, probe_answer, refusal_answer, result_answer
-from gateway_store.mirror import mirror_and_commit
-from gateway_store.payload import InvitePayload
+from gateway_store.invites.mirror import mirror_and_commit
+from gateway_store.invites.payload import InvitePayload
 from gateway_store.probe import StoreReadOnlyError, in_json, probe_store
+from gateway_store.socket.methods import (
+    Asked,
+    Probe,
+    Refused,
+    error_answer,
+    probe_answer,
+    refusal_answer,
+    result_answer,
+)
 from outbox.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of

@@ -1,6 +1,6 @@
 """How two states of an invite become one. `assistant_store` declares the same, and a test compares the two."""
 
-from gateway_store.invite import Status
+from gateway_store.invites.invite import Status
 from outbox.mirroring.declaration import Declaration, Follows, Immutable, Larger, Ranked, latest
 
 # The token's hash is unknown only in rows older than the mirror, and only they have NULLs that may be filled.

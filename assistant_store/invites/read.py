@@ -3,8 +3,8 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import INVITES, Invite, invite_of
-from assistant_store.secret import hash_secret
+from assistant_store.invites.invite import INVITES, Invite, invite_of
+from assistant_store.invites.secret import hash_secret
 from outbox.pages import Pages
 
 _C = INVITES.c

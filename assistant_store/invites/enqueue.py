@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from assistant_store.invite import Invite, payload_of
+from assistant_store.invites.invite import Invite, payload_of
 from outbox import Destination, Origin
 from outbox.enqueue import enqueue_many
 from outbox.message import LARGEST_INTEGER

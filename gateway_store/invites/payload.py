@@ -8,7 +8,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from gateway_store.errors import InvalidPayloadError, NewerPayloadError
-from gateway_store.invite import Invite, values_of
+from gateway_store.invites.invite import Invite, values_of
 from outbox.json_values import as_integer, json_number, refuse_constant
 from outbox.schema_version import schema_version
 

@@ -1,0 +1,1 @@
+"""The daemon's invites: created, changed and read, and a message with every change."""

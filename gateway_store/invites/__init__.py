@@ -1,0 +1,1 @@
+"""The gateway's copy of the invites: how one arrives, is merged, written and read."""
