@@ -15,7 +15,7 @@ from tenacity import (
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from outbox.schema_version import schema_version_of
-from relay.gateway import Gateway
+from relay.destinations.port import Gateway
 from relay.undeliverable import why_undeliverable
 
 TRIES = 3

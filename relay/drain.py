@@ -22,7 +22,7 @@ from relay.apart import SetApart
 from relay.backoff import wait_before_next_attempt
 from relay.closed_topics import ClosedTopics
 from relay.deliver import Sleep, deliver
-from relay.gateway import Gateway, GatewayUnreachableError
+from relay.destinations.port import Gateway, GatewayUnreachableError
 from relay.settings import Settings
 
 # Retries get at most this part of a batch: a heap of refused messages must not hold up new ones.

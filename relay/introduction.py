@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from outbox import Destination, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.statements import DrainedInto
+from relay.destinations.port import Gateway, GatewayFacts, GatewayUnreachableError, named
 from relay.errors import OtherGatewayError
-from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError, named
 from relay.missing import with_what_is_remembered
 
 CURE = "to make it this outbox's gateway from now on: `relay run --new-gateway`, then `relay replay --all`"

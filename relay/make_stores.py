@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 
 from outbox import SchemaRefusedError, open_engine, reading
 from outbox.encoding import storage_warning
+from relay.destinations.port import GatewayUnreachableError
 from relay.errors import UnreachableError
-from relay.gateway import GatewayUnreachableError
 from relay.missing import JOIN, missing_mirror, missing_source, was_at
 from relay.open import open_gateway
 from relay.settings import Settings

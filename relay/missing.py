@@ -7,8 +7,8 @@ from sqlalchemy import make_url
 
 from outbox.files import place_of
 from outbox.statements import DrainedInto
+from relay.destinations.port import GatewayUnreachableError, named
 from relay.errors import UnreachableError
-from relay.gateway import GatewayUnreachableError, named
 from relay.stores import Found, examine
 from relay.topics import MIRROR
 from relay.urls import UNIX, known_as

@@ -10,14 +10,14 @@ from outbox import DatabaseMissingError, Destination, reading, statements
 from outbox.encoding import storage_warning
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.untouched import reading_untouched, untouched
+from relay.destinations.database import EmbeddedGateway
+from relay.destinations.port import Gateway
+from relay.destinations.socket import DELIVERY_SECONDS, SocketGateway
+from relay.destinations.socket_connection import CONNECT_SECONDS
 from relay.disk import disk_warnings
-from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError
-from relay.gateway import Gateway
 from relay.missing import missing_mirror, nothing_of_the_source
 from relay.settings import Settings
-from relay.socket_connection import CONNECT_SECONDS
-from relay.socket_gateway import DELIVERY_SECONDS, SocketGateway
 from relay.stores import Found, examine, opened
 from relay.topics import APPLIERS, INVITES, MIRROR, SOURCE
 from relay.urls import UNIX, assistants, check_url, gateways, open_existing, reaching, socket_path

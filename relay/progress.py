@@ -8,7 +8,7 @@ from datetime import timedelta
 from outbox import Message, Verdict
 from outbox.clock import boot_seconds
 from outbox.fence import Prove
-from relay.gateway import Gateway, GatewayFacts
+from relay.destinations.port import Gateway, GatewayFacts
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from outbox.engine import let_others_write
 from outbox.leases import live_relays
 from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled
+from relay.destinations.port import Gateway, GatewayUnreachableError
 from relay.errors import InterruptedRelayError, UnreachableError, UnrepairedError, UsageError
-from relay.gateway import Gateway, GatewayUnreachableError
 from relay.id_pages import IdPages
 from relay.seqs import SeqSet
 from relay.settings import Settings

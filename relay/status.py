@@ -15,7 +15,7 @@ from outbox.leases import Relay
 from outbox.redact import redact
 from outbox.sightings import Sighting, sightings
 from outbox.statements import DrainedInto, Reason
-from relay.gateway import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
+from relay.destinations.port import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
 from relay.instants import CLOCKS_DIFFER_BY_MS, with_iso_8601
 from relay.missing import with_what_is_remembered
 from relay.noted import standing_and_last

@@ -20,9 +20,9 @@ from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
+from relay.destinations.port import Gateway, GatewayUnreachableError, GatewayUnusableError
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError
-from relay.gateway import Gateway, GatewayUnreachableError, GatewayUnusableError
 from relay.introduction import Introduction
 from relay.left import refuse_what_cannot_be_drained
 from relay.noted import Noted

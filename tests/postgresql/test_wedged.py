@@ -11,8 +11,8 @@ import pytest
 
 from outbox import Outcome, open_engine, postgresql
 from outbox.wake import listen
-from relay.embedded import EmbeddedGateway
-from relay.gateway import GatewayUnreachableError
+from relay.destinations.database import EmbeddedGateway
+from relay.destinations.port import GatewayUnreachableError
 from relay.topics import APPLIERS
 from tests.conftest import Stores, allowed, message_of
 from tests.postgres import Cluster

@@ -13,8 +13,8 @@ from outbox.fence import Prove
 from outbox.leases import Leases
 from outbox.message import Destination
 from outbox.settle import Settled
+from relay.destinations.port import Gateway, GatewayFacts
 from relay.drain import Drain
-from relay.gateway import Gateway, GatewayFacts
 from relay.open import open_gateway
 from relay.settings import Settings
 from tests.conftest import CONTACT, Stores

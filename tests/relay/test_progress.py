@@ -7,7 +7,7 @@ import pytest
 
 from outbox import DELIVERED, Message, Verdict
 from outbox.fence import Prove
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.destinations.port import GatewayFacts, GatewayUnreachableError
 from relay.progress import AwaitedGateway, Progress
 from tests.conftest import allowed
 from tests.relay.rig import Anonymous

@@ -15,7 +15,7 @@ from outbox.message import SHARDS
 from outbox.schema_version import schema_version_of
 from outbox.statements import NewerThan
 from outbox.statements.schema_version import version_of_payload
-from relay.socket_protocol import request_line
+from relay.destinations.socket_protocol import request_line
 from relay.undeliverable import why_undeliverable
 from tests.conftest import Stores, message_of, write
 from tests.relay.rig import drain_all, draining

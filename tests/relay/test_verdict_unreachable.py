@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from outbox import Message, Outcome
-from relay.gateway import GatewayUnreachableError
+from relay.destinations.port import GatewayUnreachableError
 from relay.open import open_gateway
 from tests.conftest import Stores
 from tests.databases import end_connections, name_of

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from outbox import Message, Outcome
-from relay.gateway import GatewayUnreachableError
-from relay.socket_gateway import WINDOW_REQUESTS, SocketGateway
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.socket import WINDOW_REQUESTS, SocketGateway
 from tests.conftest import allowed
 from tests.socket.clients import params
 from tests.socket.scripted import Answer, error, line, result, scripted

@@ -13,9 +13,9 @@ import pytest
 
 from outbox import Outcome
 from outbox.redact import MAX_REASON
-from relay.gateway import GatewayUnreachableError
-from relay.socket_connection import MAX_ANSWER
-from relay.socket_gateway import SocketGateway
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.socket import SocketGateway
+from relay.destinations.socket_connection import MAX_ANSWER
 from tests.conftest import Stores, allowed, rows
 from tests.socket.accepting import accepting
 from tests.socket.scripted import error, result, scripted

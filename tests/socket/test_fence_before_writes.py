@@ -18,8 +18,8 @@ from outbox import Destination, Outcome
 from outbox.clock import now_ms
 from outbox.fence import LeaseLostError
 from outbox.leases import LONGEST_LEASE, Leases
-from relay.socket_connection import WRITE_BYTES
-from relay.socket_gateway import SocketGateway
+from relay.destinations.socket import SocketGateway
+from relay.destinations.socket_connection import WRITE_BYTES
 from tests.conftest import Stores, rows, write
 from tests.postgresql.waiting import until
 from tests.relay.rig import create_many

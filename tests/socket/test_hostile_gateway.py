@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from outbox import Outcome, Verdict
-from relay import socket_gateway
-from relay.socket_gateway import SocketGateway
-from relay.socket_protocol import read_answer
+from relay.destinations import socket as socket_destination
+from relay.destinations.socket import SocketGateway
+from relay.destinations.socket_protocol import read_answer
 from tests.conftest import allowed
 from tests.socket.accepting import accepting
 from tests.socket.clients import NOBODY, become, params
@@ -83,7 +83,7 @@ def test_an_answer_that_is_cut_within_a_hash_shows_no_half_of_it(before: int) ->
 def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_only(
     at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 3.0)
+    monkeypatch.setattr(socket_destination, "DELIVERY_SECONDS", 3.0)
     pace = threading.Event()
 
     def slowly(client: socket.socket) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from outbox import Message, Outcome
-from relay import socket_gateway
-from relay.doubts import FELL_OVER_BEFORE_BLAMED
-from relay.gateway import GatewayUnreachableError
-from relay.socket_gateway import SocketGateway
+from relay.destinations import socket as socket_destination
+from relay.destinations.doubts import FELL_OVER_BEFORE_BLAMED
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.socket import SocketGateway
 from tests.conftest import allowed
 from tests.socket.scripted import Answer, error, line, result, scripted
 from tests.socket.test_client import TOPIC, message
@@ -377,7 +377,7 @@ def test_a_message_that_the_gateway_dies_of_is_refused_once_that_is_no_chance_an
 def test_the_time_for_a_delivery_holds_for_all_that_belongs_to_it(
     at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 0.0)
+    monkeypatch.setattr(socket_destination, "DELIVERY_SECONDS", 0.0)
     with scripted(at, result) as server:
         assert {one.outcome for one in client.deliver(many(), allowed)} == {Outcome.UNREACHABLE}
         client.close()
@@ -387,7 +387,7 @@ def test_the_time_for_a_delivery_holds_for_all_that_belongs_to_it(
 @contextmanager
 def time_for_a_delivery(seconds: float) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket_gateway, "DELIVERY_SECONDS", seconds)
+        patch.setattr(socket_destination, "DELIVERY_SECONDS", seconds)
         yield
 
 

@@ -12,7 +12,7 @@ from outbox import Message, Outcome, Verdict
 from outbox.fence import Prove
 from outbox.settle import Settled
 from relay.backoff import Breaker
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.destinations.port import GatewayFacts, GatewayUnreachableError
 from relay.worker import Worker
 from tests.conftest import Stores
 from tests.relay.outages import missing

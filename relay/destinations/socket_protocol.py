@@ -10,8 +10,8 @@ from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOA
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.redact import redact_cut
 from outbox.schema_version import NAME, schema_version, why_no_version
-from relay.gateway import KNOWN_TO_ALL, GatewayFacts
-from relay.socket_connection import BrokenError
+from relay.destinations.port import KNOWN_TO_ALL, GatewayFacts
+from relay.destinations.socket_connection import BrokenError
 
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")

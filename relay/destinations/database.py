@@ -16,8 +16,8 @@ from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
+from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
 from relay.stores import Found, examined
 from relay.topics import MIRROR, Apply
 

@@ -1,7 +1,7 @@
 """The gateway behind a Unix socket: one kept connection, requests in flight within a window, answers matched by id.
 
 A verdict about one request is no verdict about the gateway. What is odd about one answer among good ones, or where the
-gateway is asked again and answers well, concerns that message alone (`relay.doubts`).
+gateway is asked again and answers well, concerns that message alone (`relay.destinations.doubts`).
 """
 
 import math
@@ -16,10 +16,10 @@ import structlog
 
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
-from relay.doubts import Doubts
-from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
-from relay.socket_connection import BrokenError, Connection
-from relay.socket_protocol import (
+from relay.destinations.doubts import Doubts
+from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
+from relay.destinations.socket_connection import BrokenError, Connection
+from relay.destinations.socket_protocol import (
     READ_ONLY,
     UPGRADE,
     Answer,
