@@ -10,9 +10,9 @@ from outbox import DatabaseMissingError, Destination, reading, statements
 from outbox.encoding import storage_warning
 from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.untouched import reading_untouched, untouched
-from relay.destinations.database import EmbeddedGateway
-from relay.destinations.port import Gateway
-from relay.destinations.socket import DELIVERY_SECONDS, SocketGateway
+from relay.destinations.database import DatabaseDestination
+from relay.destinations.port import Port
+from relay.destinations.socket import DELIVERY_SECONDS, SocketDestination
 from relay.destinations.socket_connection import CONNECT_SECONDS
 from relay.disk import disk_warnings
 from relay.errors import UnreachableError
@@ -26,13 +26,13 @@ from relay.urls import UNIX, assistants, check_url, gateways, open_existing, rea
 SQLITE_WORK_SECONDS = 5.0
 
 
-def open_gateway(settings: Settings) -> Gateway:
+def open_gateway(settings: Settings) -> Port:
     """The gateway of the settings, unasked: it may well be unreachable now."""
     if settings.gateway.startswith(UNIX):
-        return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
+        return SocketDestination(socket_path(settings.gateway, "--gateway"), INVITES.name)
     check_url(settings.gateway, "--gateway")
     patience = settings.gateway_timeout / timedelta(seconds=1)
-    return EmbeddedGateway(settings.gateway, APPLIERS, patience, name=gateways(settings.gateway))
+    return DatabaseDestination(settings.gateway, APPLIERS, patience, name=gateways(settings.gateway))
 
 
 def answers_within(settings: Settings) -> float:

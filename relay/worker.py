@@ -20,7 +20,7 @@ from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
-from relay.destinations.port import Gateway, GatewayUnreachableError, GatewayUnusableError
+from relay.destinations.port import GatewayUnreachableError, GatewayUnusableError, Port
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError
 from relay.introduction import Introduction
@@ -44,7 +44,7 @@ class Worker:
     """One relay. `run` returns after `stop`, with the batch in hand settled and the leases released."""
 
     outbox: Engine
-    gateway: Gateway
+    gateway: Port
     settings: Settings
     on_settled: Callable[[Sequence[Settled]], None] = lambda _: None
     new_gateway: bool = False
@@ -109,7 +109,7 @@ class Worker:
         source = self.outbox.url.render_as_string(hide_password=False)
         return {"assistant_db": shown_whole(source), "gateway": shown_whole(self.settings.gateway)}
 
-    def _introduction(self, gateway: Gateway) -> Introduction:
+    def _introduction(self, gateway: Port) -> Introduction:
         """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again.
 
         What is no gateway now is refused too, unlike one that became so while this relay drained into it.

@@ -11,12 +11,20 @@ from gateway_store.identity import StoreFacts, claim
 from gateway_store.mirror import CACHE_MIB
 from gateway_store.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
-from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
+from outbox import DELIVERED, DatabaseMissingError, Outcome, Verdict, open_engine
 from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
-from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
+from relay.destinations.answered import Answered
+from relay.destinations.port import (
+    Delivery,
+    GatewayFacts,
+    GatewayReadOnlyError,
+    GatewayUnreachableError,
+    GatewayUnusableError,
+    Handle,
+)
 from relay.errors import OtherGatewayError
 from relay.stores import Found, examined
 from relay.topics import MIRROR, Apply
@@ -24,7 +32,7 @@ from relay.topics import MIRROR, Apply
 THE_STORE = "the gateway's database"
 
 
-class EmbeddedGateway:
+class DatabaseDestination:
     """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, *, name: str = "") -> None:
@@ -35,20 +43,28 @@ class EmbeddedGateway:
         self._appliers = appliers
         self._admitted: tuple[str, str] | None = None
         self._batches = self._counted = 0
+        self._answered = Answered()
 
     @property
     def batches(self) -> int:
         return self._batches
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
+        """Its transactions have ended on return."""
+        return self._answered.keep(self._deliver(batch, prove))
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        return self._answered.collect(handle)
+
+    def _deliver(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         try:
-            return self._apply(messages, prove)
+            return self._apply(batch, prove)
         except (DatabaseMissingError, OtherGatewayError) as error:
-            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
         except DBAPIError as error:
             if not _is_of_the_database(error):
                 raise
-            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
 
     def probe(self) -> GatewayFacts:
         return self._asked(self._probe)
@@ -105,21 +121,21 @@ class EmbeddedGateway:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _apply(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def _apply(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
-        for topic in dict.fromkeys(message.topic for message in messages):
-            of_topic = [message for message in messages if message.topic == topic]
+        for topic in dict.fromkeys(one.topic for one in batch):
+            of_topic = [position for position, one in enumerate(batch) if one.topic == topic]
             if topic not in self._appliers:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
-                verdicts |= {message.seq: refusal for message in of_topic}
+                verdicts |= dict.fromkeys(of_topic, refusal)
                 continue
             results = self._appliers[topic](
-                self._engine, [message.payload for message in of_topic], admit=self._admit, prove=prove
+                self._engine, [batch[position].payload for position in of_topic], admit=self._admit, prove=prove
             )
             # Only now: what was rolled back has counted nothing.
             self._batches = self._counted
-            verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
-        return [verdicts[message.seq] for message in messages]
+            verdicts |= zip(of_topic, map(_verdict, results), strict=True)
+        return [verdicts[position] for position in range(len(batch))]
 
 
 def _is_of_the_database(error: DBAPIError) -> bool:

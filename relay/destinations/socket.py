@@ -14,10 +14,11 @@ from pathlib import Path
 
 import structlog
 
-from outbox import Message, Outcome, Verdict
+from outbox import Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
+from relay.destinations.answered import Answered
 from relay.destinations.doubts import Doubts
-from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
+from relay.destinations.port import Delivery, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, Handle
 from relay.destinations.socket_connection import BrokenError, Connection
 from relay.destinations.socket_protocol import (
     READ_ONLY,
@@ -53,17 +54,19 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Flight:
-    """One exchange: messages not sent yet, bytes on their way, and the messages whose answers are awaited, by request
-    id. Lines are made when there is room for them, so that the gateway works on the first while the next are made."""
+    """One exchange: of a batch the positions not sent yet, bytes on their way, and by request id the positions whose
+    answers are awaited. Lines are made when there is room for them, so that the gateway works on the first while the
+    next are made."""
 
-    waiting: deque[Message]
+    batch: Sequence[Delivery]
+    waiting: deque[int]
     outgoing: bytearray = field(default_factory=bytearray)
-    awaited: dict[str, Message] = field(default_factory=dict)
+    awaited: dict[str, int] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     odd: dict[int, Odd] = field(default_factory=dict)
-    """What is neither a result nor a refusal that is known here, by ``seq``."""
+    """What is neither a result nor a refusal that is known here, by position."""
     closing: set[int] = field(default_factory=set)
-    """Messages whose answer would close their topic, by ``seq``."""
+    """Messages whose answer would close their topic, by position."""
     answered_well: bool = False
     """One of them, at least, was taken, or refused as known here."""
     cut_off: bool = False
@@ -74,7 +77,7 @@ class _Flight:
         return len(self.awaited) < WINDOW_REQUESTS and len(self.outgoing) < OUTGOING_BYTES
 
 
-class SocketGateway:
+class SocketDestination:
     """A gateway that serves its socket, ours or the real one. A lost answer is an unknown outcome: deliver again."""
 
     def __init__(self, path: Path, topic: str, answer_seconds: float = ANSWER_SECONDS) -> None:
@@ -87,18 +90,26 @@ class SocketGateway:
         self._admitted: tuple[str, str] | None = None
         self._last_id = 0
         self._doubts = Doubts()
+        self._answered = Answered()
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
+        """All that will be answered is answered on return; within the batch, requests are in flight together."""
+        return self._answered.keep(self._deliver(batch, prove))
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        return self._answered.collect(handle)
+
+    def _deliver(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         until = time.monotonic() + DELIVERY_SECONDS
-        sound, doubtful = self._doubts.parted(messages)
+        sound, doubtful = self._doubts.parted(batch)
         was_fresh = self._is_fresh
-        verdicts = self._deliver_together(sound, prove, until)
+        verdicts = self._deliver_together(_Flight(batch, deque(sound)), prove, until)
         if not (was_fresh and self._is_fresh):
             self._count_again(until)
         down = next((one for one in verdicts.values() if one.outcome is Outcome.UNREACHABLE), None)
-        for message in doubtful:
-            verdicts[message.seq] = down or self._deliver_alone(message, prove, until)
-        return [verdicts[message.seq] for message in messages]
+        for position in doubtful:
+            verdicts[position] = down or self._deliver_alone(batch[position], prove, until)
+        return [verdicts[position] for position in range(len(batch))]
 
     @property
     def batches(self) -> int:
@@ -143,8 +154,8 @@ class SocketGateway:
             self._connection.close()
         self._connection = None
 
-    def _deliver_together(self, messages: Sequence[Message], prove: Prove, until: float) -> dict[int, Verdict]:
-        flight = _Flight(deque(messages))
+    def _deliver_together(self, flight: _Flight, prove: Prove, until: float) -> dict[int, Verdict]:
+        sent = tuple(flight.waiting)
         rest: Verdict | None = None
         try:
             self._exchange(flight, prove, until, self._answer_seconds)
@@ -155,24 +166,22 @@ class SocketGateway:
         except (BrokenError, ConfusedAnswerError, OSError) as error:
             self.close()
             rest = self._unreachable(error)
-            unanswered = len(messages) - len(flight.verdicts) - len(flight.odd)
+            unanswered = len(sent) - len(flight.verdicts) - len(flight.odd)
             log.warning("gateway_connection_broken", reason=rest.reason, unanswered=unanswered)
             if flight.awaited and not _is_over(until):
                 # Gateways answer in order, so it was at this one. A gateway that is slow with all is slow with none.
-                self._doubts.begin(next(iter(flight.awaited.values())).seq)
+                self._doubts.begin(flight.batch[next(iter(flight.awaited.values()))])
         except BaseException:
             self.close()
             raise
         self._judge_odd(flight, until)
         self._judge_closing(flight, until)
         self._doubts.note_delivered(sum(one.outcome is Outcome.DELIVERED for one in flight.verdicts.values()))
-        return flight.verdicts | {
-            one.seq: rest for one in messages if rest is not None and one.seq not in flight.verdicts
-        }
+        return flight.verdicts if rest is None else dict.fromkeys(sent, rest) | flight.verdicts
 
-    def _deliver_alone(self, message: Message, prove: Prove, until: float) -> Verdict:
+    def _deliver_alone(self, message: Delivery, prove: Prove, until: float) -> Verdict:
         """A message for which the answer did not come, between two probes: which of the two is the trouble?"""
-        flight = _Flight(deque([message]))
+        flight = _Flight([message], deque([0]))
         # As long as any other answer may take; of a delivery so short that this is all of it, a part.
         answer_seconds = min(self._answer_seconds, DELIVERY_SECONDS / 3)
         try:
@@ -188,18 +197,18 @@ class SocketGateway:
             if not flight.awaited or _is_over(until):
                 return self._unreachable(error)
             return self._after_no_answer(message, str(error), until)
-        if message.seq in flight.odd:
-            odd = flight.odd[message.seq]
+        if 0 in flight.odd:
+            odd = flight.odd[0]
             if odd.is_of_the_store and self._facts.identity is None and not self._doubts.others_delivered(message):
                 # By a gateway whose probe does not try its store, which may be locked for everybody.
                 return Verdict(Outcome.UNREACHABLE, f"the gateway answered: {odd.text}")
             return self._after_no_answer(message, odd.text, until)
         self._judge_closing(flight, until)
-        if flight.verdicts[message.seq].outcome is not Outcome.UNREACHABLE:
+        if flight.verdicts[0].outcome is not Outcome.UNREACHABLE:
             self._doubts.end(message)
-        return flight.verdicts[message.seq]
+        return flight.verdicts[0]
 
-    def _after_no_answer(self, message: Message, said: str, until: float) -> Verdict:
+    def _after_no_answer(self, message: Delivery, said: str, until: float) -> Verdict:
         try:
             self._probe(min(until, time.monotonic() + self._answer_seconds))
         except (BrokenError, ConfusedAnswerError, OSError) as error:
@@ -214,17 +223,17 @@ class SocketGateway:
     def _judge_odd(self, flight: _Flight, until: float) -> None:
         """An odd answer is about its message where the gateway answered another one well, or a probe of the method."""
         answered_well = flight.answered_well
-        of_the_store = [seq for seq, odd in flight.odd.items() if odd.is_of_the_store]
+        of_the_store = [position for position, odd in flight.odd.items() if odd.is_of_the_store]
         if answered_well or len(flight.odd) == 1:
             # Either the store was locked for a while, or a row always makes it say so: each is tried alone.
-            for seq in of_the_store:
-                self._doubts.begin(seq)
+            for position in of_the_store:
+                self._doubts.begin(flight.batch[position])
         if len(flight.odd) > len(of_the_store):
             answered_well = answered_well or self._method_answers(until)
-        for seq, odd in flight.odd.items():
+        for position, odd in flight.odd.items():
             is_outage = odd.is_of_the_store or not answered_well
             outcome = Outcome.UNREACHABLE if is_outage else Outcome.REFUSED_FOR_NOW
-            flight.verdicts[seq] = Verdict(outcome, f"the gateway answered: {odd.text}")
+            flight.verdicts[position] = Verdict(outcome, f"the gateway answered: {odd.text}")
 
     def _judge_closing(self, flight: _Flight, until: float) -> None:
         """An answer that would close the topic does so where a probe of the method is answered like that as well.
@@ -241,9 +250,9 @@ class SocketGateway:
             outcome, words = Outcome.UNREACHABLE, "the gateway says nothing else of the method, and of this message"
         else:
             return
-        for seq in flight.closing:
-            said = (flight.verdicts[seq].reason or "").removesuffix(UPGRADE)
-            flight.verdicts[seq] = Verdict(outcome, f"{words}: {said}")
+        for position in flight.closing:
+            said = (flight.verdicts[position].reason or "").removesuffix(UPGRADE)
+            flight.verdicts[position] = Verdict(outcome, f"{words}: {said}")
 
     def _method_answers(self, until: float) -> bool:
         probed = self._probe_of_method(until)
@@ -258,18 +267,19 @@ class SocketGateway:
 
     def _fill(self, flight: _Flight) -> None:
         while flight.waiting and flight.has_room:
-            message = flight.waiting.popleft()
+            position = flight.waiting.popleft()
+            message = flight.batch[position]
             if message.topic != self._topic:
                 reason = f"unknown topic {message.topic!r}; the socket cannot carry it"
-                flight.verdicts[message.seq] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
+                flight.verdicts[position] = Verdict(Outcome.REFUSED_FOR_GOOD, reason)
                 continue
             self._last_id += 1
             line = request_line(message, str(self._last_id), self._facts.reads)
             if isinstance(line, Verdict):
-                flight.verdicts[message.seq] = line
+                flight.verdicts[position] = line
             else:
                 flight.outgoing += line
-                flight.awaited[str(self._last_id)] = message
+                flight.awaited[str(self._last_id)] = position
 
     def _exchange(self, flight: _Flight, prove: Prove, until: float, answer_seconds: float) -> None:
         if not flight.waiting:
@@ -306,17 +316,17 @@ class SocketGateway:
             answer = read_answer(line.data, line.is_cut)
             if answer is None:
                 continue
-            message = flight.awaited.pop(answer.id, None)
-            if message is None:
+            position = flight.awaited.pop(answer.id, None)
+            if position is None:
                 raise ConfusedAnswerError(f"an answer to nothing that was asked: {answer.error or 'a wrong id'}")
             found = True
-            verdict = verdict_of(answer, message)
+            verdict = verdict_of(answer, flight.batch[position])
             if isinstance(verdict, Odd):
-                flight.odd[message.seq] = verdict
+                flight.odd[position] = verdict
             else:
-                flight.verdicts[message.seq] = verdict
+                flight.verdicts[position] = verdict
                 if verdict.outcome is Outcome.TOPIC_CLOSED:
-                    flight.closing.add(message.seq)
+                    flight.closing.add(position)
                 else:
                     flight.answered_well = True
         return found
