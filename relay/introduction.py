@@ -26,7 +26,7 @@ class Introduction:
     gateway: Port
     destination: Destination
     url: str
-    """`relay.urls.known_as`: a gateway without an identity is known by it."""
+    """`relay.destinations.schemes.known_as`: a gateway without an identity is known by it."""
     new_gateway: bool = False
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False

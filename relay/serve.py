@@ -9,12 +9,13 @@ from gateway_store.mirror import CACHE_MIB
 from gateway_store.server import Server
 from outbox import open_engine
 from relay import sigterm
+from relay.destinations.socket_url import socket_path
 from relay.errors import UnreachableError
 from relay.make_stores import refuse_others, upgrade_store
 from relay.stores import examine
 from relay.systemd import Systemd
 from relay.topics import MIRROR, upgrade_mirror
-from relay.urls import check_url, socket_path
+from relay.urls import check_url
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
 BUSY_SECONDS = 2.0

@@ -16,12 +16,12 @@ from outbox.redact import redact
 from outbox.sightings import Sighting, sightings
 from outbox.statements import DrainedInto, Reason
 from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, Port
+from relay.destinations.schemes import known_as, shown_whole
 from relay.instants import CLOCKS_DIFFER_BY_MS, with_iso_8601
 from relay.missing import with_what_is_remembered
 from relay.noted import standing_and_last
 from relay.status_warnings import warnings_of, wrong_with
 from relay.topics import TOPICS
-from relay.urls import known_as, shown_whole
 
 UP, DOWN, READ_ONLY = "up", "down", "read-only"
 MOST_REASONS = 10

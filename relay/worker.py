@@ -21,6 +21,7 @@ from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
 from relay.destinations.port import GatewayUnreachableError, GatewayUnusableError, Port
+from relay.destinations.schemes import known_as, shown, shown_whole
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError
 from relay.introduction import Introduction
@@ -31,7 +32,7 @@ from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
 from relay.systemd import Systemd
-from relay.urls import assistants, known_as, shown, shown_whole
+from relay.urls import assistants
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
 LOOK_AGAIN_SECONDS = 0.2

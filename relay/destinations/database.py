@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import DBAPIError
 
 from gateway_store import ContactMissingError, MirrorRefusedError, NewerPayloadError
 from gateway_store.errors import OtherAssistantError
@@ -12,11 +12,14 @@ from gateway_store.mirror import CACHE_MIB
 from gateway_store.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
 from outbox import DELIVERED, DatabaseMissingError, Outcome, Verdict, open_engine
+from outbox.driver import is_of_the_database
 from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
+from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
 from relay.destinations.answered import Answered
+from relay.destinations.kind import Kind
 from relay.destinations.port import (
     Delivery,
     GatewayFacts,
@@ -27,8 +30,11 @@ from relay.destinations.port import (
 )
 from relay.errors import OtherGatewayError
 from relay.stores import Found, examined
-from relay.topics import MIRROR, Apply
+from relay.topics import APPLIERS, MIRROR, Apply
+from relay.urls import check_url, gateways, shown, shown_whole
 
+# A batch takes a small part of it, once it has the lock.
+SQLITE_WORK_SECONDS = 5.0
 THE_STORE = "the gateway's database"
 
 
@@ -62,7 +68,7 @@ class DatabaseDestination:
         except (DatabaseMissingError, OtherGatewayError) as error:
             return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
         except DBAPIError as error:
-            if not _is_of_the_database(error):
+            if not is_of_the_database(error):
                 raise
             return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
 
@@ -138,18 +144,6 @@ class DatabaseDestination:
         return [verdicts[position] for position in range(len(batch))]
 
 
-def _is_of_the_database(error: DBAPIError) -> bool:
-    """Whether it is the database that cannot work now, whatever the message; `Topic.apply` takes care of the rows."""
-    if isinstance(error, OperationalError):
-        return True
-    if isinstance(error, InternalError | ProgrammingError):
-        # PostgreSQL: a transaction made read-only or ended, a table or a right that is not there. Class P0 is a
-        # trigger's own doing.
-        return getattr(error.orig, "sqlstate", None) is not None
-    # A damaged SQLite file, or one that is no database, raises exactly this class; its subclasses are about a message.
-    return type(error) is DatabaseError
-
-
 def _reason(error: Exception) -> str:
     reason = reason_of(error)
     store = store_of(error)
@@ -168,3 +162,14 @@ def _verdict(result: object) -> Verdict:
             return Verdict(Outcome.REFUSED_FOR_GOOD, str(result))
         case _:
             return DELIVERED
+
+
+def _open(url: str, patience: float) -> DatabaseDestination:
+    return DatabaseDestination(url, APPLIERS, patience, name=gateways(url))
+
+
+def _answers_within(url: str, patience: float) -> float:
+    return patience + (LONGEST_SECONDS if make_url(url).drivername == DRIVER else SQLITE_WORK_SECONDS)
+
+
+KIND = Kind(check_url, _open, _answers_within, shown=shown, shown_whole=shown_whole, is_database=True, shows_rows=True)

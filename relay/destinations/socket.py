@@ -18,8 +18,9 @@ from outbox import Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from relay.destinations.answered import Answered
 from relay.destinations.doubts import Doubts
+from relay.destinations.kind import Kind
 from relay.destinations.port import Delivery, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, Handle
-from relay.destinations.socket_connection import BrokenError, Connection
+from relay.destinations.socket_connection import CONNECT_SECONDS, BrokenError, Connection
 from relay.destinations.socket_protocol import (
     READ_ONLY,
     UPGRADE,
@@ -37,6 +38,8 @@ from relay.destinations.socket_protocol import (
     request_line,
     verdict_of,
 )
+from relay.destinations.socket_url import check_socket, means_a_socket, socket_path
+from relay.topics import INVITES
 
 ANSWER_SECONDS = 5.0
 # Enough in flight to fill a transaction of the server, little enough to be answered in time by one that commits each
@@ -385,6 +388,17 @@ class SocketDestination:
 
     def _unreachable(self, error: Exception) -> Verdict:
         return Verdict(Outcome.UNREACHABLE, f"{self._path}: {error}")
+
+
+def _open(url: str, _patience: float) -> SocketDestination:
+    return SocketDestination(socket_path(url, "--gateway"), INVITES.name)
+
+
+def _answers_within(_url: str, _patience: float) -> float:
+    return CONNECT_SECONDS + DELIVERY_SECONDS
+
+
+KIND = Kind(check_socket, _open, _answers_within, shown=str, shown_whole=str, is_meant=means_a_socket)
 
 
 def _is_over(until: float) -> bool:

@@ -11,8 +11,8 @@ from outbox import Outcome, Verdict
 from outbox.fence import Prove
 from outbox.message import Destination
 from relay.destinations.port import Delivery
+from relay.destinations.schemes import known_as
 from relay.introduction import Introduction
-from relay.urls import known_as
 from tests.conftest import Stores, rows, stores_at, write
 from tests.databases import database_url, server_database_in
 from tests.outbox.conftest import opened
