@@ -9,7 +9,8 @@ import pytest
 
 from outbox import Message, Outcome
 from relay.destinations.port import GatewayUnreachableError
-from relay.destinations.socket import WINDOW_REQUESTS, SocketDestination
+from relay.destinations.socket import SocketDestination
+from relay.destinations.socket_flight import WINDOW_REQUESTS
 from tests.conftest import allowed
 from tests.relay.rig import answers
 from tests.socket.clients import params
