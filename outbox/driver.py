@@ -8,7 +8,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, text
-from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, InterfaceError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from outbox.error_text import plain_text
 
@@ -104,6 +113,18 @@ def is_of_a_row(error: Exception) -> bool:
     code: str = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
     # A code that the driver has no class for is one of a trigger's own.
     return code.startswith((_RAISED, _TOO_LONG)) or (bool(code) and type(error) is DatabaseError)
+
+
+def is_of_the_database(error: DBAPIError) -> bool:
+    """Whether it is the database that cannot work now, whatever the row; to be asked of what is not `is_of_a_row`."""
+    if isinstance(error, OperationalError):
+        return True
+    if isinstance(error, InternalError | ProgrammingError):
+        # PostgreSQL: a transaction made read-only or ended, a table or a right that is not there. Class P0 is a
+        # trigger's own doing.
+        return getattr(error.orig, "sqlstate", None) is not None
+    # A damaged SQLite file, or one that is no database, raises exactly this class; its subclasses are about a row.
+    return type(error) is DatabaseError
 
 
 def takes_copy(connection: Connection, table: str) -> bool:

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from gateway_store.identity import StoreFacts
 from outbox import Destination, reading, statements
-from relay.gateway import GatewayFacts
+from relay.destinations.port import GatewayFacts
 from relay.id_pages import IdPages
 from relay.introduction import refuse_another
 from relay.topics import INVITES, Topic

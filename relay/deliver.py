@@ -15,7 +15,7 @@ from tenacity import (
 from outbox import Message, Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
 from outbox.schema_version import schema_version_of
-from relay.gateway import Gateway
+from relay.destinations.port import Delivery, Port
 from relay.undeliverable import why_undeliverable
 
 TRIES = 3
@@ -24,7 +24,7 @@ AT_MOST_SECONDS = 2.0
 Sleep = Callable[[float], None]
 
 
-def deliver(gateway: Gateway, messages: Sequence[Message], prove: Prove, sleep: Sleep) -> dict[int, Verdict]:
+def deliver(gateway: Port, messages: Sequence[Message], prove: Prove, sleep: Sleep) -> dict[int, Verdict]:
     """A verdict a message, by ``seq``. What is unreachable is tried 3 times, within 2 s of waiting; nothing else is.
 
     Never raises for what a gateway or a message does. No transaction of the daemon's database may be open.
@@ -48,9 +48,14 @@ def deliver(gateway: Gateway, messages: Sequence[Message], prove: Prove, sleep: 
     return verdicts
 
 
-def _attempt(gateway: Gateway, messages: Sequence[Message], prove: Prove) -> dict[int, Verdict]:
+def delivery_of(message: Message) -> Delivery:
+    return Delivery(message.topic, message.key, message.version, message.payload)
+
+
+def _attempt(gateway: Port, messages: Sequence[Message], prove: Prove) -> dict[int, Verdict]:
     try:
-        verdicts = zip(messages, gateway.deliver(messages, prove), strict=True)
+        batch = [delivery_of(one) for one in messages]
+        verdicts = zip(messages, gateway.collect(gateway.send(batch, prove)), strict=True)
         return {message.seq: _without_contradiction(message, verdict) for message, verdict in verdicts}
     except LeaseLostError as error:
         return {one.seq: Verdict(Outcome.LEASE_LOST, str(error)) for one in messages}

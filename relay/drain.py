@@ -22,7 +22,7 @@ from relay.apart import SetApart
 from relay.backoff import wait_before_next_attempt
 from relay.closed_topics import ClosedTopics
 from relay.deliver import Sleep, deliver
-from relay.gateway import Gateway, GatewayUnreachableError
+from relay.destinations.port import GatewayUnreachableError, Port
 from relay.settings import Settings
 
 # Retries get at most this part of a batch: a heap of refused messages must not hold up new ones.
@@ -47,7 +47,7 @@ class Drain:
     """What one relay drains with, and the messages that an earlier relay may have died of."""
 
     outbox: Engine
-    gateway: Gateway
+    gateway: Port
     leases: Leases
     settings: Settings
     sleep: Sleep

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from outbox import Destination, reading, statements, writing
 from outbox.clock import now_ms
 from outbox.statements import DrainedInto
+from relay.destinations.port import GatewayFacts, GatewayUnreachableError, Port, named
 from relay.errors import OtherGatewayError
-from relay.gateway import Gateway, GatewayFacts, GatewayUnreachableError, named
 from relay.missing import with_what_is_remembered
 
 CURE = "to make it this outbox's gateway from now on: `relay run --new-gateway`, then `relay replay --all`"
@@ -23,10 +23,10 @@ class Introduction:
     """Of one relay to its gateway, as soon as that can be reached, and again after each outage."""
 
     outbox: Engine
-    gateway: Gateway
+    gateway: Port
     destination: Destination
     url: str
-    """`relay.urls.known_as`: a gateway without an identity is known by it."""
+    """`relay.destinations.schemes.known_as`: a gateway without an identity is known by it."""
     new_gateway: bool = False
     """Whatever was drained into before, from now on it is this one."""
     is_made: bool = False
@@ -129,7 +129,7 @@ class Introduction:
         )
 
 
-def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:
+def refuse_elsewhere(outbox: Engine, gateway: Port, destination: Destination, url: str) -> None:
     """Raises `OtherGatewayError` where the outbox does not drain into this gateway; one that cannot be asked passes."""
     with suppress(GatewayUnreachableError):
         facts = gateway.probe()
@@ -139,7 +139,7 @@ def refuse_elsewhere(outbox: Engine, gateway: Gateway, destination: Destination,
         refuse_another(into, facts, assistant, url)
 
 
-def count_from_here(outbox: Engine, gateway: Gateway, destination: Destination, url: str) -> None:
+def count_from_here(outbox: Engine, gateway: Port, destination: Destination, url: str) -> None:
     """After a replay of everything: what the gateway lacked is there, whatever it counts.
 
     Where the gateway cannot be asked just now, the next replay does it.

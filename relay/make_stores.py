@@ -7,14 +7,15 @@ from sqlalchemy import Engine
 
 from outbox import SchemaRefusedError, open_engine, reading
 from outbox.encoding import storage_warning
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.schemes import kind_of
 from relay.errors import UnreachableError
-from relay.gateway import GatewayUnreachableError
 from relay.missing import JOIN, missing_mirror, missing_source, was_at
 from relay.open import open_gateway
 from relay.settings import Settings
 from relay.stores import Found, examine
 from relay.topics import MIRROR, SOURCE, upgrade_mirror, upgrade_source
-from relay.urls import UNIX, reaching, socket_path, store_at
+from relay.urls import reaching, store_at
 
 UPGRADE_PATIENCE_SECONDS = 60.0
 NEVER_AGAIN = "the gateway's database is taken over; never start the other program on it again"
@@ -27,12 +28,10 @@ def init_stores(settings: Settings, *, take_over: bool = False, new_gateway: boo
     remembered. `UnreachableError` names the one that cannot be upgraded.
     """
     source = examine(settings.assistant_db, SOURCE)
-    if settings.gateway.startswith(UNIX):
-        # Its server keeps its own store up to date.
-        socket_path(settings.gateway, MIRROR.option)
-        mirror = None
-    else:
-        mirror = examine(settings.gateway, MIRROR)
+    kind = kind_of(settings.gateway)
+    kind.check(settings.gateway, MIRROR.option)
+    # What is no database is kept up to date by the program that serves it.
+    mirror = examine(settings.gateway, MIRROR) if kind.is_database else None
     warnings = list(_look_at(source, mirror, settings, take_over, new_gateway))
     warnings += upgrade_store(source, settings.assistant_db, upgrade_source)
     if mirror is not None:

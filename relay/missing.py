@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import make_url
-
-from outbox.files import place_of
 from outbox.statements import DrainedInto
+from relay.destinations.port import GatewayUnreachableError, named
+from relay.destinations.schemes import kind_of, known_as, shown_whole
 from relay.errors import UnreachableError
-from relay.gateway import GatewayUnreachableError, named
 from relay.stores import Found, examine
 from relay.topics import MIRROR
-from relay.urls import UNIX, known_as
 
 JOIN = "`relay run --new-gateway`, then `relay replay --all`"
 ANEW = f"`relay init --new-gateway`, {JOIN}"
@@ -33,7 +30,7 @@ def missing_source(nothing: str, assistant: str) -> str:
 
 def nothing_of_the_source(found: Found, gateway: str) -> str:
     """What to say where the assistant's store is not there; ``gateway`` is the URL of the side that may remember it."""
-    assistant = None if gateway.startswith(UNIX) else _mirrored_by(gateway)
+    assistant = _mirrored_by(gateway) if kind_of(gateway).is_database else None
     return found.never_made if assistant is None else missing_source(str(found.nothing), assistant)
 
 
@@ -50,12 +47,7 @@ def with_what_is_remembered(into: DrainedInto | None) -> Iterator[None]:
 
 def was_at(into: DrainedInto, gateway: str) -> bool:
     """Whether the gateway that the outbox remembers was at that URL."""
-    return _place(into.gateway_url or "") == _place(known_as(gateway))
-
-
-def _place(url: str) -> str:
-    place = place_of(make_url(url)) if url.startswith("sqlite") else None
-    return url if place is None else str(place.path)
+    return into.gateway_url is not None and shown_whole(into.gateway_url) == shown_whole(known_as(gateway))
 
 
 def _mirrored_by(gateway: str) -> str | None:

@@ -1,46 +1,34 @@
 """Opening the two sides from their URLs, for a worker or a command; what is missing is an error in words."""
 
 from contextlib import suppress
-from datetime import timedelta
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from outbox import DatabaseMissingError, Destination, reading, statements
 from outbox.encoding import storage_warning
-from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.untouched import reading_untouched, untouched
+from relay.destinations.port import Port
+from relay.destinations.schemes import kind_of
 from relay.disk import disk_warnings
-from relay.embedded import EmbeddedGateway
 from relay.errors import UnreachableError
-from relay.gateway import Gateway
 from relay.missing import missing_mirror, nothing_of_the_source
 from relay.settings import Settings
-from relay.socket_connection import CONNECT_SECONDS
-from relay.socket_gateway import DELIVERY_SECONDS, SocketGateway
 from relay.stores import Found, examine, opened
-from relay.topics import APPLIERS, INVITES, MIRROR, SOURCE
-from relay.urls import UNIX, assistants, check_url, gateways, open_existing, reaching, socket_path
-
-# A batch takes a small part of it, once it has the lock.
-SQLITE_WORK_SECONDS = 5.0
+from relay.topics import MIRROR, SOURCE
+from relay.urls import assistants, gateways, open_existing, reaching
 
 
-def open_gateway(settings: Settings) -> Gateway:
+def open_gateway(settings: Settings) -> Port:
     """The gateway of the settings, unasked: it may well be unreachable now."""
-    if settings.gateway.startswith(UNIX):
-        return SocketGateway(socket_path(settings.gateway, "--gateway"), INVITES.name)
-    check_url(settings.gateway, "--gateway")
-    patience = settings.gateway_timeout / timedelta(seconds=1)
-    return EmbeddedGateway(settings.gateway, APPLIERS, patience, name=gateways(settings.gateway))
+    kind = kind_of(settings.gateway)
+    kind.check(settings.gateway, "--gateway")
+    return kind.open(settings.gateway, settings.gateway_timeout.total_seconds())
 
 
 def answers_within(settings: Settings) -> float:
     """The most seconds for which one call of that gateway can be awaited: what takes longer hangs."""
-    if settings.gateway.startswith(UNIX):
-        return CONNECT_SECONDS + DELIVERY_SECONDS
-    at_work = LONGEST_SECONDS if settings.gateway.startswith(DRIVER) else SQLITE_WORK_SECONDS
-    return settings.gateway_timeout.total_seconds() + at_work
+    return kind_of(settings.gateway).answers_within(settings.gateway, settings.gateway_timeout.total_seconds())
 
 
 def open_source(settings: Settings) -> Engine:
@@ -57,7 +45,7 @@ def open_mirror(settings: Settings, source: Engine) -> Engine:
 
     The outbox of ``source`` may remember which one is missing. One that another program owns is read without a touch.
     """
-    if settings.gateway.startswith(UNIX):
+    if not kind_of(settings.gateway).shows_rows:
         raise UnreachableError(
             f"{settings.gateway} takes invites but shows none; name the gateway's database, --gateway sqlite:///PATH"
         )
@@ -86,8 +74,9 @@ def _not_there(found: Found, name: str, words: str) -> UnreachableError:
 def storage_warnings(settings: Settings) -> list[str]:
     """What either database, or its disk, cannot keep, with the cure; nothing of one that cannot be asked now."""
     found = []
-    urls = {settings.assistant_db: "--assistant-db", settings.gateway: "--gateway"}
-    urls = {url: option for url, option in urls.items() if not url.startswith(UNIX)}
+    urls = {settings.assistant_db: "--assistant-db"}
+    if kind_of(settings.gateway).is_database:
+        urls[settings.gateway] = "--gateway"
     for url, option in urls.items():
         engine = open_existing(url, option)
         with suppress(DBAPIError, DatabaseMissingError), reading_untouched(engine) as connection:

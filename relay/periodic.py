@@ -16,10 +16,10 @@ from outbox.leases import Leases
 from outbox.prune import prune
 from outbox.redact import reason_of
 from relay.compare import check_drift
+from relay.destinations.schemes import kind_of
 from relay.errors import RelayError
 from relay.settings import Settings
 from relay.systemd import Systemd
-from relay.urls import UNIX
 
 RENEWALS_A_LEASE = 3
 # Seen every 5 s, as the README says, also by a scheduler that is a second late.
@@ -130,8 +130,8 @@ def schedule(
     ):
         if every is None:
             continue
-        if work is check and settings.gateway.startswith(UNIX):
-            # A socket shows no rows; `relay verify` beside the gateway's database does this.
+        if work is check and not kind_of(settings.gateway).shows_rows:
+            # `relay verify` beside the gateway's database does this.
             continue
         scheduler.add_job(_reported(work), Every(every))
     return Periodic(scheduler)

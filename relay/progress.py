@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from outbox import Message, Verdict
+from outbox import Verdict
 from outbox.clock import boot_seconds
 from outbox.fence import Prove
-from relay.gateway import Gateway, GatewayFacts
+from relay.destinations.port import Delivery, GatewayFacts, Handle, Port
 
 
 @dataclass(slots=True)
@@ -42,13 +42,17 @@ class Progress:
 class AwaitedGateway:
     """The gateway ``inner``; while it is asked, ``progress`` knows that an answer is awaited, and how long at most."""
 
-    inner: Gateway
+    inner: Port
     progress: Progress
     answers_within: float
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
         with self.progress.awaiting(self.answers_within):
-            return self.inner.deliver(messages, prove)
+            return self.inner.send(batch, prove)
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        with self.progress.awaiting(self.answers_within):
+            return self.inner.collect(handle)
 
     def probe(self) -> GatewayFacts:
         with self.progress.awaiting(self.answers_within):

@@ -15,8 +15,8 @@ from outbox.engine import let_others_write
 from outbox.leases import live_relays
 from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled
+from relay.destinations.port import GatewayUnreachableError, Port
 from relay.errors import InterruptedRelayError, UnreachableError, UnrepairedError, UsageError
-from relay.gateway import Gateway, GatewayUnreachableError
 from relay.id_pages import IdPages
 from relay.seqs import SeqSet
 from relay.settings import Settings
@@ -133,7 +133,7 @@ def _note(done: Replayed, found: Replayable, seqs: Sequence[int]) -> None:
     done.ids.add([*found.ids, *found.waiting, *found.overtaken])
 
 
-def see_through(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
+def see_through(source: Engine, gateway: Port, settings: Settings, done: Replayed, progress: Progress) -> None:
     """Returns once every replayed message is settled or refused for now: drained by the relays that live, or here.
 
     Raises `UnreachableError` if the gateway cannot be reached, `InterruptedRelayError` if asked to stop, and
@@ -179,7 +179,7 @@ def _relay_lives(source: Engine) -> bool:
         return bool(live_relays(connection, Destination.GATEWAY, statements.lease_clock(connection)))
 
 
-def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Replayed, progress: Progress) -> None:
+def _drain_here(source: Engine, gateway: Port, settings: Settings, done: Replayed, progress: Progress) -> None:
     def count(settled: Sequence[Settled]) -> None:
         # Roughly, and cheaply; the look at the end is exact.
         done.unsettled[State.PENDING] -= sum(one.message.seq in done.messages for one in settled)
@@ -192,7 +192,7 @@ def _drain_here(source: Engine, gateway: Gateway, settings: Settings, done: Repl
         raise InterruptedRelayError("stopped; what was enqueued stays enqueued, `relay run` delivers it")
 
 
-def _ask(gateway: Gateway) -> None:
+def _ask(gateway: Port) -> None:
     try:
         gateway.probe()
     except GatewayUnreachableError as error:

@@ -8,13 +8,14 @@ from gateway_store.invites.mirror import CACHE_MIB
 from gateway_store.socket.answering import answers
 from gateway_store.socket.methods import METHODS, Asked
 from outbox import open_engine
+from relay.destinations.socket_url import socket_path
 from relay.make_stores import refuse_others, upgrade_store
 from relay.serve.methods import Methods
 from relay.serve.process import serve
 from relay.stores import examine
 from relay.systemd import Systemd
 from relay.topics import MIRROR, upgrade_mirror
-from relay.urls import check_url, socket_path
+from relay.urls import check_url
 
 # Shorter than the 5 s after which clients give up: an answer that says "locked" beats none.
 BUSY_SECONDS = 2.0

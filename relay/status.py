@@ -15,13 +15,13 @@ from outbox.leases import Relay
 from outbox.redact import redact
 from outbox.sightings import Sighting, sightings
 from outbox.statements import DrainedInto, Reason
-from relay.gateway import Gateway, GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
+from relay.destinations.port import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, Port
+from relay.destinations.schemes import known_as, shown_whole
 from relay.instants import CLOCKS_DIFFER_BY_MS, with_iso_8601
 from relay.missing import with_what_is_remembered
 from relay.noted import standing_and_last
 from relay.status_warnings import warnings_of, wrong_with
 from relay.topics import TOPICS
-from relay.urls import known_as, shown_whole
 
 UP, DOWN, READ_ONLY = "up", "down", "read-only"
 MOST_REASONS = 10
@@ -111,7 +111,7 @@ class _Outbox(NamedTuple):
     clock_ahead_ms: int
 
 
-def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[str] = ()) -> Status:
+def read_status(source: Engine, gateway: Port, url: str, storage: Sequence[str] = ()) -> Status:
     """Both sides at one moment; works with no relay running and with the gateway, at ``url``, down.
 
     ``storage`` is what is wrong with where the two databases are kept. Changes nothing.
@@ -151,7 +151,7 @@ def read_status(source: Engine, gateway: Gateway, url: str, storage: Sequence[st
     )
 
 
-def _ask(gateway: Gateway, into: DrainedInto | None) -> tuple[str, str | None, str | None, GatewayFacts | None]:
+def _ask(gateway: Port, into: DrainedInto | None) -> tuple[str, str | None, str | None, GatewayFacts | None]:
     """Its state, what is the trouble, what it lacks, and what it says of itself."""
     try:
         with with_what_is_remembered(into):

@@ -7,8 +7,8 @@ from outbox.leases import Relay
 from outbox.redact import printable
 from outbox.sightings import Sighting
 from outbox.statements import DrainedInto
+from relay.destinations.port import GatewayFacts
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts
 from relay.instants import CLOCKS_DIFFER_BY_MS, clock_in_words, in_iso_8601
 from relay.introduction import refuse_another, wants_a_replay
 from relay.noted import standing_and_last

@@ -1,10 +1,8 @@
-"""A store's URL: checked, shown, and opened; trouble with what it names is an error in words."""
+"""A database's URL: checked, shown, and opened; trouble with what it names is an error in words."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -16,10 +14,6 @@ from outbox.redact import reason_of
 from outbox.sqlite import sqlite_path
 from outbox.store_name import name_store, store_of
 from relay.errors import UnreachableError, UsageError
-from relay.serve.listening import MAX_PATH_BYTES
-
-UNIX = "unix://"
-SOCKETS_FORM = "a socket is written unix:///absolute/path.sock"
 
 
 def open_existing(url: str, option: str) -> Engine:
@@ -41,18 +35,7 @@ def gateways(url: str) -> str:
     return f"the gateway's database {shown(url)}"
 
 
-def socket_path(url: str, option: str) -> Path:
-    path = Path(url.removeprefix(UNIX))
-    if not url.startswith(UNIX) or not path.is_absolute() or len(path.parts) < 2:
-        raise UsageError(f"{option}: {SOCKETS_FORM}")
-    if len(os.fsencode(path)) > MAX_PATH_BYTES:
-        raise UsageError(f"{option}: a socket's path may have {MAX_PATH_BYTES} bytes, {path} has more")
-    return path
-
-
 def check_url(url: str, option: str) -> None:
-    if option == "--gateway" and _means_a_socket(url):
-        raise UsageError(f"{option}: {SOCKETS_FORM}")
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -68,11 +51,6 @@ def check_url(url: str, option: str) -> None:
         raise UsageError(f"{option} must name a database file, sqlite:///PATH: two processes share it")
 
 
-def _means_a_socket(url: str) -> bool:
-    scheme, colon, _ = url.partition(":")
-    return scheme.lower() == "unix" if colon else url.endswith(".sock")
-
-
 def _check_postgresql(url: URL, option: str) -> None:
     if not url.database:
         raise UsageError(f"{option} must name a database, {DRIVER}://HOST/NAME")
@@ -86,25 +64,18 @@ def _check_postgresql(url: URL, option: str) -> None:
 
 def shown(url: str) -> str:
     """A URL fit to be printed: without its password, which may stand among the driver's options as well."""
-    if url.startswith(UNIX):
-        return url
     parsed = make_url(url)
     options = parsed.query.keys() - {"host", "port"}
     return parsed.difference_update_query(options).render_as_string(hide_password=True)
 
 
 def shown_whole(url: str) -> str:
-    """`shown`, a file by its whole path: a relative one says nothing of which file it was."""
+    """`shown`, a file by its whole path."""
     fit = shown(url)
-    if url.startswith(UNIX) or make_url(fit).get_backend_name() != "sqlite":
+    if make_url(fit).get_backend_name() != "sqlite":
         return fit
     place = place_of(make_url(fit))
     return fit if place is None else f"sqlite:///{place.path}"
-
-
-def known_as(url: str) -> str:
-    """A URL fit to be shown, in characters that every database can keep, and so find again."""
-    return shown(url).encode("ascii", "backslashreplace").decode()
 
 
 def where_is(engine: Engine) -> str:

@@ -20,9 +20,10 @@ from outbox.sqlite import has_wal_bug
 from outbox.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
+from relay.destinations.port import GatewayUnreachableError, GatewayUnusableError, Port
+from relay.destinations.schemes import known_as, shown, shown_whole
 from relay.drain import Drain
 from relay.errors import OtherGatewayError, UnreachableError
-from relay.gateway import Gateway, GatewayUnreachableError, GatewayUnusableError
 from relay.introduction import Introduction
 from relay.left import refuse_what_cannot_be_drained
 from relay.noted import Noted
@@ -31,7 +32,7 @@ from relay.periodic import Periodic, renewed_every, schedule
 from relay.progress import AwaitedGateway, Progress
 from relay.settings import Settings
 from relay.systemd import Systemd
-from relay.urls import assistants, known_as, shown, shown_whole
+from relay.urls import assistants
 
 # How often shards that another relay holds are looked at while waiting for the whole outbox to be empty.
 LOOK_AGAIN_SECONDS = 0.2
@@ -44,7 +45,7 @@ class Worker:
     """One relay. `run` returns after `stop`, with the batch in hand settled and the leases released."""
 
     outbox: Engine
-    gateway: Gateway
+    gateway: Port
     settings: Settings
     on_settled: Callable[[Sequence[Settled]], None] = lambda _: None
     new_gateway: bool = False
@@ -109,7 +110,7 @@ class Worker:
         source = self.outbox.url.render_as_string(hide_password=False)
         return {"assistant_db": shown_whole(source), "gateway": shown_whole(self.settings.gateway)}
 
-    def _introduction(self, gateway: Gateway) -> Introduction:
+    def _introduction(self, gateway: Port) -> Introduction:
         """Of this relay to its gateway; refused before anybody sees it. Where a side is down, the loop tries again.
 
         What is no gateway now is refused too, unlike one that became so while this relay drained into it.

@@ -7,8 +7,8 @@ import click
 
 from outbox.clock import now_ms
 from relay.console import Printer
+from relay.destinations.schemes import shown
 from relay.settings import Settings
-from relay.urls import shown
 
 
 class Run:

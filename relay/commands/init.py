@@ -3,8 +3,8 @@
 import click
 
 from relay.commands.context import Run, pass_run, prints
+from relay.destinations.schemes import kind_of, shown
 from relay.make_stores import init_stores, see_served
-from relay.urls import UNIX, shown
 
 
 @click.command()
@@ -16,7 +16,7 @@ def init(run: Run, take_over: bool, new_gateway: bool) -> None:
     """Create or upgrade both stores. Twice is harmless; no row is lost."""
     for warning in init_stores(run.settings, take_over=take_over, new_gateway=new_gateway):
         click.echo(f"relay: warning: {warning}", err=True)
-    if run.settings.gateway.startswith(UNIX):
+    if not kind_of(run.settings.gateway).is_database:
         see_served(run.settings)
     run.printer.record(
         {"assistant_db": shown(run.settings.assistant_db), "gateway": shown(run.settings.gateway)},

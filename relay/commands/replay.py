@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from outbox.message import Destination
 from relay.commands.context import Run, pass_run, prints
 from relay.commands.replayed import report_delivered, report_enqueued
+from relay.destinations.schemes import kind_of, known_as
 from relay.differences import Comparison
 from relay.drop import beyond_replay
 from relay.equal_now import compare_afterwards, updated_at_of
@@ -15,7 +16,7 @@ from relay.introduction import count_from_here, refuse_elsewhere
 from relay.open import open_gateway, open_mirror, open_source
 from relay.replay import Above, Replayed, count_selected, enqueue_selected, refuse_unknown, see_through
 from relay.topics import Selection
-from relay.urls import UNIX, known_as, reaching
+from relay.urls import reaching
 
 MOST_ROWS_A_SECOND = 1_000_000
 
@@ -91,8 +92,8 @@ def replay(
 
 
 def _above(run: Run, source: Engine, selection: Selection) -> Above:
-    """A socket shows no rows: nobody knows what must be exceeded, and the clock must do."""
-    if run.settings.gateway.startswith(UNIX):
+    """Where no rows are shown nobody knows what must be exceeded, and the clock must do."""
+    if not kind_of(run.settings.gateway).shows_rows:
         return lambda _place, _limit: {}
     mirror = open_mirror(run.settings, source)
     return updated_at_of(source, mirror, selection)
@@ -100,7 +101,7 @@ def _above(run: Run, source: Engine, selection: Selection) -> Above:
 
 def _compared(run: Run, source: Engine, done: Replayed) -> Comparison | None:
     """The rows that were replayed, as both stores have them now; None where the gateway shows none."""
-    if run.settings.gateway.startswith(UNIX):
+    if not kind_of(run.settings.gateway).shows_rows:
         return None
     seen = Comparison()
     mirror = open_mirror(run.settings, source)

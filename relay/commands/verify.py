@@ -13,12 +13,13 @@ from relay.commands.context import Run, pass_run, prints
 from relay.compare import compare, compare_ids, compare_known
 from relay.console import Bar
 from relay.cures import Cure
+from relay.destinations.schemes import known_as
 from relay.differences import Comparison, Difference
 from relay.errors import UnrepairedError, UsageError
 from relay.id_pages import IdPages
 from relay.instants import parse_instant
 from relay.open import open_mirror, open_mirror_to_write, open_source
-from relay.urls import known_as, reaching
+from relay.urls import reaching
 
 
 @dataclass(slots=True)

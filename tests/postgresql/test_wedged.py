@@ -11,14 +11,15 @@ import pytest
 
 from outbox import Outcome, open_engine, postgresql
 from outbox.wake import listen
-from relay.embedded import EmbeddedGateway
-from relay.gateway import GatewayUnreachableError
+from relay.destinations.database import DatabaseDestination
+from relay.destinations.port import GatewayUnreachableError
 from relay.topics import APPLIERS
 from tests.conftest import Stores, allowed, message_of
 from tests.postgres import Cluster
 from tests.postgresql.listening import listening
 from tests.postgresql.protocol import Peer, connect, socket_of, through
 from tests.postgresql.servers import stores_with
+from tests.relay.rig import answers
 
 
 def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_again(
@@ -29,15 +30,15 @@ def test_p07_a_gateway_that_stops_answering_is_unreachable_and_then_reachable_ag
         for _ in range(2):
             stores.create()
         one, other = [message_of(row) for row in stores.messages()]
-        gateway = EmbeddedGateway(stores.mirror_url, APPLIERS, busy_timeout=0.5)
-        assert [verdict.outcome for verdict in gateway.deliver([one], allowed)] == [Outcome.DELIVERED]
+        gateway = DatabaseDestination(stores.mirror_url, APPLIERS, busy_timeout=0.5)
+        assert [verdict.outcome for verdict in answers(gateway, [one], allowed)] == [Outcome.DELIVERED]
         stores.mirror.dispose()
         with wedged(own_server):
-            assert [verdict.outcome for verdict in gateway.deliver([other], allowed)] == [Outcome.UNREACHABLE]
+            assert [verdict.outcome for verdict in answers(gateway, [other], allowed)] == [Outcome.UNREACHABLE]
             with pytest.raises(GatewayUnreachableError):
                 gateway.probe()
         gateway.probe()
-        assert [verdict.outcome for verdict in gateway.deliver([other], allowed)] == [Outcome.DELIVERED]
+        assert [verdict.outcome for verdict in answers(gateway, [other], allowed)] == [Outcome.DELIVERED]
         gateway.close()
         assert stores.mirrored(other.key) is not None
 

@@ -1,6 +1,6 @@
 """A relay put together by hand on the stores of a test, and gateways that misbehave on request."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +13,34 @@ from outbox.fence import Prove
 from outbox.leases import Leases
 from outbox.message import Destination
 from outbox.settle import Settled
+from relay.deliver import delivery_of
+from relay.destinations.answered import Answered
+from relay.destinations.port import Delivery, GatewayFacts, Handle, Port
 from relay.drain import Drain
-from relay.gateway import Gateway, GatewayFacts
 from relay.open import open_gateway
 from relay.settings import Settings
-from tests.conftest import CONTACT, Stores
+from tests.conftest import CONTACT, Stores, allowed
 
 MOST_BATCHES = 1_000
 
 
-class Anonymous:
+_ANSWERED = Answered()
+
+
+class Immediate:
+    """Answers as it is sent to, in one method for a test to write."""
+
+    def deliver(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
+        raise NotImplementedError
+
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
+        return _ANSWERED.keep(self.deliver(batch, prove))
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        return _ANSWERED.collect(handle)
+
+
+class Anonymous(Immediate):
     """What a gateway has to say that answers and says nothing of itself, as the real one."""
 
     batches = 0
@@ -40,13 +58,13 @@ class Anonymous:
 
 
 @dataclass(slots=True)
-class Around:
+class Around(Immediate):
     """The gateway ``inner``, as it is."""
 
-    inner: Gateway
+    inner: Port
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
-        return self.inner.deliver(messages, prove)
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
+        return self.inner.collect(self.inner.send(messages, prove))
 
     def probe(self) -> GatewayFacts:
         return self.inner.probe()
@@ -69,17 +87,22 @@ class Around:
 class Meddling(Around):
     """With work of the test's own just before or just after each delivery to it."""
 
-    before: Callable[[Sequence[Message]], None] = lambda _: None
-    after: Callable[[Sequence[Message]], None] = lambda _: None
+    before: Callable[[Sequence[Delivery]], None] = lambda _: None
+    after: Callable[[Sequence[Delivery]], None] = lambda _: None
     delivered: list[list[str]] = field(default_factory=list)
     """The keys of each delivery asked for."""
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         self.delivered.append([message.key for message in messages])
         self.before(messages)
-        verdicts = self.inner.deliver(messages, prove)
+        verdicts = self.inner.collect(self.inner.send(messages, prove))
         self.after(messages)
         return verdicts
+
+
+def answers(gateway: Port, messages: Iterable[Message], prove: Prove = allowed) -> list[Verdict]:
+    """What it says of ``messages``, sent as one batch."""
+    return gateway.collect(gateway.send([delivery_of(one) for one in messages], prove))
 
 
 def settings_of(stores: Stores, **given: Any) -> Settings:
@@ -87,7 +110,7 @@ def settings_of(stores: Stores, **given: Any) -> Settings:
 
 
 @contextmanager
-def gateway_of(stores: Stores, **given: Any) -> Iterator[Gateway]:
+def gateway_of(stores: Stores, **given: Any) -> Iterator[Port]:
     """The product's own gateway on the mirror; it does not wait long for a lock unless told to."""
     gateway = open_gateway(settings_of(stores, **{"gateway_timeout": 0.05, **given}))
     try:
@@ -97,7 +120,7 @@ def gateway_of(stores: Stores, **given: Any) -> Iterator[Gateway]:
 
 
 @contextmanager
-def draining(stores: Stores, gateway: Gateway | None = None, **given: Any) -> Iterator[Drain]:
+def draining(stores: Stores, gateway: Port | None = None, **given: Any) -> Iterator[Drain]:
     """A relay that holds all free shards; on leaving it gives them up. Retries inside a delivery do not wait."""
     settings = settings_of(stores, **given)
     leases = Leases(stores.source, settings.lease, Destination.GATEWAY)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox import DELIVERED, Outcome, Verdict
 from outbox.fence import Prove
+from relay.destinations.port import Delivery
 from relay.errors import UnrepairedError
 from relay.worker import Worker
 from tests.conftest import Stores, write
@@ -18,14 +19,14 @@ class Older(Anonymous):
 
     def __init__(self, reads: int = 1, topics: Sequence[str] = ("invite.mirror",)) -> None:
         self.reads, self.topics = reads, list(topics)
-        self.asked: list[list[int]] = []
+        self.asked: list[list[str]] = []
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         prove()
-        self.asked.append([message.seq for message in messages])
+        self.asked.append([message.key for message in messages])
         return [self._judge(message) for message in messages]
 
-    def _judge(self, message: Message) -> Verdict:
+    def _judge(self, message: Delivery) -> Verdict:
         if message.topic not in self.topics:
             return Verdict(Outcome.TOPIC_CLOSED, "unknown method", reads=0)
         if json.loads(message.payload).get("schemaVersion", 1) > self.reads:
@@ -115,8 +116,8 @@ def test_what_is_no_newer_version_waits_for_no_newer_gateway(stores: Stores, ver
     write(stores.source, "UPDATE outbox_messages SET payload = :p WHERE seq = :s", p=payload, s=odd["seq"])
 
     class Taking(Older):
-        def _judge(self, message: Message) -> Verdict:
-            return DELIVERED if message.seq != first["seq"] else super()._judge(message)
+        def _judge(self, message: Delivery) -> Verdict:
+            return DELIVERED if message.key != first["key"] else super()._judge(message)
 
     with draining(stores, Taking(), batch_size=1) as drain:
         drain_all(drain)
@@ -127,11 +128,11 @@ def test_what_is_no_newer_version_waits_for_no_newer_gateway(stores: Stores, ver
 def test_an_answer_that_contradicts_itself_concerns_its_message_alone(stores: Stores, reads: int) -> None:
     """Closed above a version that the message has not, the topic would leave it due at once, for ever."""
     create_many(stores, 3)
-    first = stores.messages()[0]["seq"]
+    first = stores.messages()[0]["key"]
 
     class Contradicting(Older):
-        def _judge(self, message: Message) -> Verdict:
-            return Verdict(Outcome.TOPIC_CLOSED, "newer", reads=reads) if message.seq == first else DELIVERED
+        def _judge(self, message: Delivery) -> Verdict:
+            return Verdict(Outcome.TOPIC_CLOSED, "newer", reads=reads) if message.key == first else DELIVERED
 
     with draining(stores, Contradicting()) as drain:
         drain_all(drain)
@@ -145,7 +146,7 @@ def test_after_an_outage_batches_begin_with_one_message_and_grow(stores: Stores)
     gateway = Older()
     down = [True]
 
-    def deliver(messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         if down[0]:
             return [Verdict(Outcome.UNREACHABLE, "down")] * len(messages)
         return Older.deliver(gateway, messages, prove)
@@ -160,11 +161,11 @@ def test_after_an_outage_batches_begin_with_one_message_and_grow(stores: Stores)
 
 def test_one_message_that_looks_like_an_outage_when_it_is_alone_holds_up_no_other(stores: Stores) -> None:
     create_many(stores, 5)
-    first = stores.messages()[0]["seq"]
+    first = stores.messages()[0]["key"]
 
     class Odd(Older):
-        def _judge(self, message: Message) -> Verdict:
-            return Verdict(Outcome.UNREACHABLE, "locked") if message.seq == first else super()._judge(message)
+        def _judge(self, message: Delivery) -> Verdict:
+            return Verdict(Outcome.UNREACHABLE, "locked") if message.key == first else super()._judge(message)
 
     with draining(stores, Odd()) as drain:
         for _ in range(10):

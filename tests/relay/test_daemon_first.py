@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from outbox import Message
+from relay.destinations.port import Delivery
 from relay.drain import SMALL_BATCH
 from relay.worker import Worker
 from tests.conftest import Stores
@@ -18,7 +18,7 @@ def sizes_when(stores: Stores, batch_size: int, *, the_daemon_writes: bool) -> l
     """How many invites each delivery had, of a heap that the daemon adds to in the midst of the first one, or not."""
     create_many(stores, WAITING)
 
-    def write_once(_: Sequence[Message]) -> None:
+    def write_once(_: Sequence[Delivery]) -> None:
         gateway.before = lambda _: None
         stores.create()
 

@@ -8,6 +8,7 @@ import pytest
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.fence import Prove
 from relay.deliver import deliver
+from relay.destinations.port import Delivery
 from tests.conftest import Stores, allowed, message_of
 from tests.relay.rig import Anonymous, Meddling, drain_all, draining, gateway_of
 
@@ -21,7 +22,7 @@ class Scripted(Anonymous):
     script: list[Verdict] = field(default_factory=list)
     calls: int = 0
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         prove()
         self.calls += 1
         if any(message.key == self.bad for message in messages):
@@ -46,7 +47,7 @@ def test_an_unexpected_exception_refuses_the_message_that_raises_it_and_no_other
 
 def test_a_gateway_that_answers_too_few_verdicts_settles_nothing_by_mistake() -> None:
     class Forgetful(Scripted):
-        def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+        def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
             prove()
             return [DELIVERED] * (len(messages) - 1)
 
@@ -95,7 +96,7 @@ def test_in_a_real_batch_the_neighbours_of_a_message_that_breaks_the_gateway_are
     ids = [stores.create().invite.id for _ in range(20)]
     bad = ids[11]
 
-    def break_on_bad(messages: Sequence[Message]) -> None:
+    def break_on_bad(messages: Sequence[Delivery]) -> None:
         if any(one.key == bad for one in messages):
             raise ZeroDivisionError("nobody foresaw this")
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from outbox import Message, Outcome
+from outbox import Outcome
 from outbox.leases import Leases
+from relay.destinations.port import Delivery
 from tests.conftest import Stores, write
 from tests.relay.rig import Meddling, drain_all, draining, everything, gateway_of, outcomes
 
@@ -79,7 +80,7 @@ def test_the_loser_settles_nothing_even_after_it_leased_other_shards(stores: Sto
         gateway = Meddling(real)
         with draining(stores, gateway) as drain:
 
-            def lose_then_win_back(_: Sequence[Message]) -> None:
+            def lose_then_win_back(_: Sequence[Delivery]) -> None:
                 write(stores.source, "DELETE FROM outbox_leases")
                 assert isinstance(drain.leases, Leases)
                 drain.leases.balance()

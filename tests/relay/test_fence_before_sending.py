@@ -8,9 +8,10 @@ from freezegun import freeze_time
 from sqlalchemy.exc import OperationalError
 
 from gateway_store import mirror_and_commit
-from outbox import Destination, Message, Outcome, open_engine, writing
+from outbox import Destination, Outcome, open_engine, writing
 from outbox.fence import LeaseLostError
 from outbox.leases import Leases
+from relay.destinations.port import Delivery
 from tests.conftest import Stores, write
 from tests.postgresql.waiting import until
 from tests.relay.rig import Meddling, draining, gateway_of, outcomes
@@ -69,7 +70,7 @@ def test_a_relay_that_stood_still_before_the_delivery_sends_nothing_and_burns_no
     invite = stores.create().invite
     with freeze_time() as clock, gateway_of(stores) as real:
 
-        def stand_still(_: Sequence[Message]) -> None:
+        def stand_still(_: Sequence[Delivery]) -> None:
             clock.tick(timedelta(minutes=2))
 
         gateway = Meddling(real, before=stand_still)
@@ -125,7 +126,7 @@ def test_a_suspect_of_a_relay_that_stood_still_is_not_sent_and_its_count_is_take
     invite = stores.create().invite
     with freeze_time() as clock, gateway_of(stores) as real:
 
-        def stand_still(_: Sequence[Message]) -> None:
+        def stand_still(_: Sequence[Delivery]) -> None:
             clock.tick(timedelta(minutes=2))
 
         with draining(stores, Meddling(real, before=stand_still)) as drain:

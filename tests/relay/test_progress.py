@@ -7,10 +7,10 @@ import pytest
 
 from outbox import DELIVERED, Message, Verdict
 from outbox.fence import Prove
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.destinations.port import Delivery, GatewayFacts, GatewayUnreachableError
 from relay.progress import AwaitedGateway, Progress
 from tests.conftest import allowed
-from tests.relay.rig import Anonymous
+from tests.relay.rig import Anonymous, answers
 
 NO_TIME, LONG = timedelta(0), timedelta(hours=1)
 
@@ -22,7 +22,7 @@ class Asking(Anonymous):
         self.seen: list[bool] = []
         self._progress = progress
 
-    def deliver(self, messages: Sequence[Message], _prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], _prove: Prove) -> list[Verdict]:
         self.probe()
         return [DELIVERED for _ in messages]
 
@@ -59,7 +59,7 @@ def test_whatever_a_gateway_is_asked_counts_as_awaited_for_its_own_time(seconds:
     asking = Asking(progress)
     gateway = AwaitedGateway(asking, progress, seconds)
     messages: list[Message] = []
-    for ask in (gateway.probe, lambda: gateway.deliver(messages, allowed)):
+    for ask in (gateway.probe, lambda: answers(gateway, messages, allowed)):
         with pytest.raises(GatewayUnreachableError):
             ask()
     assert asking.seen == [seconds > 0] * 2

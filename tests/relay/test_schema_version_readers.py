@@ -15,8 +15,9 @@ from outbox.message import SHARDS
 from outbox.schema_version import schema_version_of
 from outbox.statements import NewerThan
 from outbox.statements.schema_version import version_of_payload
+from relay.deliver import delivery_of
+from relay.destinations.socket_protocol import request_line
 from relay.serve.wire import Request, read_request
-from relay.socket_protocol import request_line
 from relay.undeliverable import why_undeliverable
 from tests.conftest import Stores, message_of, write
 from tests.relay.rig import drain_all, draining
@@ -160,7 +161,7 @@ def test_what_is_no_object_is_nothing_newer(text: str) -> None:
 
 @pytest.mark.parametrize(("said", "version"), SIMPLE.items())
 def test_the_client_of_a_socket_reads_it_by_the_rule(said: str, version: int | None) -> None:
-    line = request_line(message(payload=payload(said)), "1", 2)
+    line = request_line(delivery_of(message(payload=payload(said))), "1", 2)
     outcome = line.outcome if isinstance(line, Verdict) else None
     if version is None:
         assert outcome is Outcome.REFUSED_FOR_GOOD

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from outbox import Message, Outcome, Verdict
+from outbox import Outcome, Verdict
 from outbox.fence import LeaseLostError, Prove
+from relay.destinations.port import Delivery
 from tests.conftest import Stores, write
 from tests.relay.outages import missing, write_locked
 from tests.relay.rig import Around, Meddling, drain_all, draining, everything, gateway_of, outcomes
@@ -152,10 +153,10 @@ class FallsOver(Around):
 
     deadly: str = ""
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         if self.deadly in {message.key for message in messages}:
             return [Verdict(Outcome.UNREACHABLE, "it fell over") for _ in messages]
-        return self.inner.deliver(messages, prove)
+        return self.inner.collect(self.inner.send(messages, prove))
 
 
 def test_p08_a_suspect_that_the_gateway_falls_over_holds_up_no_other(stores: Stores) -> None:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from outbox import Message, Outcome
-from relay.gateway import GatewayUnreachableError
+from outbox import Outcome
+from relay.destinations.port import Delivery, GatewayUnreachableError
 from relay.open import open_gateway
 from tests.conftest import Stores
 from tests.databases import end_connections, name_of
@@ -136,7 +136,7 @@ def test_a_short_outage_inside_a_delivery_is_not_even_noticed(stores: Stores) ->
     with gateway_of(stores) as real:
         gateway = Meddling(real)
 
-        def back_at_the_third_try(_: Sequence[Message]) -> None:
+        def back_at_the_third_try(_: Sequence[Delivery]) -> None:
             if len(gateway.delivered) == 3:
                 outage.__exit__(None, None, None)
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from outbox import Message, Outcome
-from relay.gateway import GatewayUnreachableError
-from relay.socket_gateway import WINDOW_REQUESTS, SocketGateway
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.socket import SocketDestination
+from relay.destinations.socket_flight import WINDOW_REQUESTS
 from tests.conftest import allowed
+from tests.relay.rig import answers
 from tests.socket.clients import params
 from tests.socket.scripted import Answer, error, line, result, scripted
 
@@ -42,8 +44,8 @@ def at(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(at: Path) -> Iterator[SocketGateway]:
-    gateway = SocketGateway(at, TOPIC, answer_seconds=ANSWER_SECONDS)
+def client(at: Path) -> Iterator[SocketDestination]:
+    gateway = SocketDestination(at, TOPIC, answer_seconds=ANSWER_SECONDS)
     yield gateway
     gateway.close()
 
@@ -86,18 +88,18 @@ def client(at: Path) -> Iterator[SocketGateway]:
     ],
 )
 def test_each_kind_of_answer_becomes_its_verdict(
-    at: Path, client: SocketGateway, answer: Answer, outcome: Outcome
+    at: Path, client: SocketDestination, answer: Answer, outcome: Outcome
 ) -> None:
     with scripted(at, answer):
-        (verdict,) = client.deliver([message()], allowed)
+        (verdict,) = answers(client, [message()], allowed)
         client.close()
 
     assert verdict.outcome is outcome
     assert (verdict.reason is None) == (outcome is Outcome.DELIVERED)
 
 
-def test_no_gateway_is_unreachable_and_says_where(at: Path, client: SocketGateway) -> None:
-    (verdict,) = client.deliver([message()], allowed)
+def test_no_gateway_is_unreachable_and_says_where(at: Path, client: SocketDestination) -> None:
+    (verdict,) = answers(client, [message()], allowed)
 
     assert verdict.outcome is Outcome.UNREACHABLE
     assert str(at) in (verdict.reason or "")
@@ -105,15 +107,15 @@ def test_no_gateway_is_unreachable_and_says_where(at: Path, client: SocketGatewa
         client.probe()
 
 
-def test_a_connection_is_kept_and_made_anew_once_it_broke(at: Path, client: SocketGateway) -> None:
+def test_a_connection_is_kept_and_made_anew_once_it_broke(at: Path, client: SocketDestination) -> None:
     with scripted(at, result) as server:
-        client.deliver([message(1)], allowed)
-        client.deliver([message(2)], allowed)
+        answers(client, [message(1)], allowed)
+        answers(client, [message(2)], allowed)
         kept = server.connections
         server.answer = lambda _: None
-        client.deliver([message(3)], allowed)
+        answers(client, [message(3)], allowed)
         server.answer = result
-        (verdict,) = client.deliver([message(3)], allowed)
+        (verdict,) = answers(client, [message(3)], allowed)
         client.close()
 
     assert kept == 1
@@ -121,17 +123,17 @@ def test_a_connection_is_kept_and_made_anew_once_it_broke(at: Path, client: Sock
     assert server.connections == 2
 
 
-def test_what_was_answered_before_the_connection_broke_keeps_its_verdict(at: Path, client: SocketGateway) -> None:
+def test_what_was_answered_before_the_connection_broke_keeps_its_verdict(at: Path, client: SocketDestination) -> None:
     def three_then_close(request: dict[str, Any]) -> bytes | None:
         return None if request["params"]["id"] == "inv-4" else result(request)
 
     with scripted(at, three_then_close):
-        verdicts = client.deliver([message(number, f"inv-{number}") for number in range(1, 7)], allowed)
+        verdicts = answers(client, [message(number, f"inv-{number}") for number in range(1, 7)], allowed)
 
     assert [one.outcome for one in verdicts] == [Outcome.DELIVERED] * 3 + [Outcome.UNREACHABLE] * 3
 
 
-def test_answers_in_any_order_find_their_messages(at: Path, client: SocketGateway) -> None:
+def test_answers_in_any_order_find_their_messages(at: Path, client: SocketDestination) -> None:
     held: list[bytes] = []
 
     def backwards(request: dict[str, Any]) -> bytes:
@@ -140,39 +142,39 @@ def test_answers_in_any_order_find_their_messages(at: Path, client: SocketGatewa
         return b"".join(held) if len(held) == 3 else b""
 
     with scripted(at, backwards):
-        verdicts = client.deliver([message(number, f"inv-{number}") for number in (1, 2, 3)], allowed)
+        verdicts = answers(client, [message(number, f"inv-{number}") for number in (1, 2, 3)], allowed)
         client.close()
 
     assert [one.outcome for one in verdicts] == [Outcome.DELIVERED, Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
 
 
-def test_requests_are_ascii_so_that_no_packet_splits_a_character(at: Path, client: SocketGateway) -> None:
+def test_requests_are_ascii_so_that_no_packet_splits_a_character(at: Path, client: SocketDestination) -> None:
     payload = json.dumps(params(note="Ünïcødé 🎉 " * 20_000), ensure_ascii=False)
 
     with scripted(at, result) as server:
-        (verdict,) = client.deliver([message(payload=payload)], allowed)
+        (verdict,) = answers(client, [message(payload=payload)], allowed)
         client.close()
 
     assert verdict.outcome is Outcome.DELIVERED
     assert server.requests[0]["params"] == json.loads(payload)
 
 
-def test_a_payload_of_many_lines_is_sent_on_one(at: Path, client: SocketGateway) -> None:
+def test_a_payload_of_many_lines_is_sent_on_one(at: Path, client: SocketDestination) -> None:
     payload = json.dumps(params(), indent=2)
 
     with scripted(at, result) as server:
-        (verdict,) = client.deliver([message(payload=payload)], allowed)
+        (verdict,) = answers(client, [message(payload=payload)], allowed)
         client.close()
 
     assert verdict.outcome is Outcome.DELIVERED
     assert server.requests[0]["params"] == json.loads(payload)
 
 
-def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketGateway) -> None:
+def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketDestination) -> None:
     many = [message(number, f"inv-{number}") for number in range(1, 3 * WINDOW_REQUESTS)]
 
     with scripted(at, result) as server:
-        verdicts = client.deliver(many, allowed)
+        verdicts = answers(client, many, allowed)
         client.close()
 
     assert {one.outcome for one in verdicts} == {Outcome.DELIVERED}
@@ -193,10 +195,10 @@ def test_no_more_than_a_window_is_in_flight(at: Path, client: SocketGateway) -> 
     ids=["unknown topic", "broken", "too deep", "deep", "NaN", "infinite", "too long"],
 )
 def test_what_a_line_cannot_carry_is_refused_for_good_and_not_sent(
-    at: Path, client: SocketGateway, refused: Message, words: str
+    at: Path, client: SocketDestination, refused: Message, words: str
 ) -> None:
     with scripted(at, result) as server:
-        verdicts = client.deliver([refused, message(2)], allowed)
+        verdicts = answers(client, [refused, message(2)], allowed)
         client.close()
 
     assert [one.outcome for one in verdicts] == [Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
@@ -204,7 +206,7 @@ def test_what_a_line_cannot_carry_is_refused_for_good_and_not_sent(
     assert len(server.requests) == 1
 
 
-def test_a_probe_is_content_with_any_answer_and_changes_nothing(at: Path, client: SocketGateway) -> None:
+def test_a_probe_is_content_with_any_answer_and_changes_nothing(at: Path, client: SocketDestination) -> None:
     with scripted(at, error("Unknown method: relay_probe")) as server:
         client.probe()
         client.close()

@@ -13,10 +13,11 @@ import pytest
 
 from outbox import Outcome
 from outbox.redact import MAX_REASON
-from relay.gateway import GatewayUnreachableError
-from relay.socket_connection import MAX_ANSWER
-from relay.socket_gateway import SocketGateway
+from relay.destinations.port import GatewayUnreachableError
+from relay.destinations.socket import SocketDestination
+from relay.destinations.socket_connection import MAX_ANSWER
 from tests.conftest import Stores, allowed, rows
+from tests.relay.rig import answers
 from tests.socket.accepting import accepting
 from tests.socket.scripted import error, result, scripted
 from tests.socket.test_client import TOPIC, message
@@ -31,15 +32,15 @@ def at(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(at: Path) -> Iterator[SocketGateway]:
-    gateway = SocketGateway(at, TOPIC, answer_seconds=PATIENT)
+def client(at: Path) -> Iterator[SocketDestination]:
+    gateway = SocketDestination(at, TOPIC, answer_seconds=PATIENT)
     yield gateway
     gateway.close()
 
 
 @pytest.fixture
-def impatient(at: Path) -> Iterator[SocketGateway]:
-    gateway = SocketGateway(at, TOPIC, answer_seconds=QUICK)
+def impatient(at: Path) -> Iterator[SocketDestination]:
+    gateway = SocketDestination(at, TOPIC, answer_seconds=QUICK)
     yield gateway
     gateway.close()
 
@@ -72,7 +73,7 @@ def dripping(at: Path, first: bytes, drop: bytes) -> Iterator[None]:
     ids=["one byte", "12 MB first", "events", "long events", "half an answer"],
 )
 def test_no_drip_extends_the_wait_for_the_answer_to_a_probe(
-    at: Path, impatient: SocketGateway, first: bytes, drop: bytes
+    at: Path, impatient: SocketDestination, first: bytes, drop: bytes
 ) -> None:
     with dripping(at, first, drop):
         started = time.monotonic()
@@ -82,10 +83,10 @@ def test_no_drip_extends_the_wait_for_the_answer_to_a_probe(
         impatient.close()
 
 
-def test_no_drip_extends_the_wait_for_the_answer_to_a_message(at: Path, impatient: SocketGateway) -> None:
+def test_no_drip_extends_the_wait_for_the_answer_to_a_message(at: Path, impatient: SocketDestination) -> None:
     with scripted(at, lambda _: b'{"event":"tick"}\n' * 3) as server:
         started = time.monotonic()
-        (verdict,) = impatient.deliver([message()], allowed)
+        (verdict,) = answers(impatient, [message()], allowed)
         impatient.close()
     assert verdict.outcome is Outcome.UNREACHABLE
     assert "no answer within" in (verdict.reason or "")
@@ -95,10 +96,10 @@ def test_no_drip_extends_the_wait_for_the_answer_to_a_message(at: Path, impatien
 
 @pytest.mark.parametrize("words", ["x" * 8_000_000, "\x01" * 1_000_000, "\\" * 500_000, "é" * 500_000, "ab" * 500_000])
 def test_a_refusal_of_any_length_is_a_refusal_with_a_reason_of_2000_characters(
-    at: Path, client: SocketGateway, words: str
+    at: Path, client: SocketDestination, words: str
 ) -> None:
     with scripted(at, error(f"Invalid params: {words}")):
-        (verdict,) = client.deliver([message()], allowed)
+        (verdict,) = answers(client, [message()], allowed)
         client.close()
     assert verdict.outcome is Outcome.REFUSED_FOR_GOOD
     assert (verdict.reason or "").startswith("Invalid params: ")
@@ -107,24 +108,24 @@ def test_a_refusal_of_any_length_is_a_refusal_with_a_reason_of_2000_characters(
 
 
 def test_the_answers_of_a_batch_are_not_kept_but_for_their_beginnings(at: Path) -> None:
-    client = SocketGateway(at, TOPIC)
+    client = SocketDestination(at, TOPIC)
     big = error("Invalid params: " + "x" * 4_000_000)
     with scripted(at, big):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        verdicts = client.deliver([message(number, f"inv-{number}") for number in range(1, 21)], allowed)
+        verdicts = answers(client, [message(number, f"inv-{number}") for number in range(1, 21)], allowed)
         client.close()
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert {one.outcome for one in verdicts} == {Outcome.REFUSED_FOR_GOOD}
     assert grown < 10 * 4_000_000, "the gateway of this test, in the same process, makes one answer at a time"
 
 
-def test_an_answer_at_the_limit_is_read_whole(at: Path, client: SocketGateway) -> None:
+def test_an_answer_at_the_limit_is_read_whole(at: Path, client: SocketDestination) -> None:
     def padded(request: dict[str, object]) -> bytes:
         answer = result(request)[:-2] + b', "pad": "'
         return answer + b"x" * (MAX_ANSWER - len(answer) - 2) + b'"}\n'
 
     with scripted(at, padded):
-        (verdict,) = client.deliver([message()], allowed)
+        (verdict,) = answers(client, [message()], allowed)
         client.close()
     assert verdict.outcome is Outcome.DELIVERED
 

@@ -18,11 +18,11 @@ from outbox import Destination, Outcome
 from outbox.clock import now_ms
 from outbox.fence import LeaseLostError
 from outbox.leases import LONGEST_LEASE, Leases
-from relay.socket_connection import WRITE_BYTES
-from relay.socket_gateway import SocketGateway
+from relay.destinations.socket import SocketDestination
+from relay.destinations.socket_connection import WRITE_BYTES
 from tests.conftest import Stores, rows, write
 from tests.postgresql.waiting import until
-from tests.relay.rig import create_many
+from tests.relay.rig import answers, create_many
 from tests.socket.scripted import result, scripted
 from tests.socket.test_client import TOPIC, message
 from tests.system.processes import running_relay
@@ -134,8 +134,8 @@ def test_the_fence_is_asked_after_each_wait_and_before_each_write_of_at_most_16_
             raise LeaseLostError("taken")
 
     with scripted(tmp_path / "g.sock", result) as server:
-        client = SocketGateway(tmp_path / "g.sock", TOPIC)
-        verdicts = client.deliver(many, third_time_lost)
+        client = SocketDestination(tmp_path / "g.sock", TOPIC)
+        verdicts = answers(client, many, third_time_lost)
     sent = [json.dumps(request) for request in server.requests]
     assert len(asked) == 3
     assert 0 < sum(map(len, sent)) <= 2 * (WRITE_BYTES + 2_000)
@@ -149,9 +149,9 @@ def test_a_connection_on_which_the_fence_closed_is_not_used_again(tmp_path: Path
         raise LeaseLostError("taken")
 
     with scripted(tmp_path / "g.sock", result) as server:
-        client = SocketGateway(tmp_path / "g.sock", TOPIC)
-        assert [one.outcome for one in client.deliver([message(1)], lost)] == [Outcome.LEASE_LOST]
-        assert [one.outcome for one in client.deliver([message(1)], lambda: None)] == [Outcome.DELIVERED]
+        client = SocketDestination(tmp_path / "g.sock", TOPIC)
+        assert [one.outcome for one in answers(client, [message(1)], lost)] == [Outcome.LEASE_LOST]
+        assert [one.outcome for one in answers(client, [message(1)], lambda: None)] == [Outcome.DELIVERED]
         client.close()
     assert server.connections == 2
     assert len(server.requests) == 1

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from outbox import Outcome, Verdict
-from relay import socket_gateway
-from relay.socket_gateway import SocketGateway
-from relay.socket_protocol import read_answer
+from relay.destinations import socket as socket_destination
+from relay.destinations.socket import SocketDestination
+from relay.destinations.socket_protocol import read_answer
 from tests.conftest import allowed
+from tests.relay.rig import answers
 from tests.socket.accepting import accepting
 from tests.socket.clients import NOBODY, become, params
 from tests.socket.scripted import error, result, scripted
@@ -31,8 +32,8 @@ def at(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(at: Path) -> Iterator[SocketGateway]:
-    gateway = SocketGateway(at, TOPIC, answer_seconds=60.0)
+def client(at: Path) -> Iterator[SocketDestination]:
+    gateway = SocketDestination(at, TOPIC, answer_seconds=60.0)
     yield gateway
     gateway.close()
 
@@ -45,24 +46,24 @@ def client(at: Path) -> Iterator[SocketGateway]:
         "SQLiteError: datatype mismatch",
     ],
 )
-def test_an_error_about_one_row_is_no_outage(at: Path, client: SocketGateway, text: str) -> None:
+def test_an_error_about_one_row_is_no_outage(at: Path, client: SocketDestination, text: str) -> None:
     with scripted(at, error(text)):
-        (verdict,) = client.deliver([message()], allowed)
+        (verdict,) = answers(client, [message()], allowed)
         client.close()
     assert verdict.outcome is Outcome.REFUSED_FOR_GOOD
 
 
-def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, client: SocketGateway) -> None:
+def test_a_payload_of_another_invite_is_refused_alone_and_not_sent(at: Path, client: SocketDestination) -> None:
     with scripted(at, result) as server:
-        verdicts = client.deliver([message(1, payload=json.dumps(params(id="another"))), message(2)], allowed)
+        verdicts = answers(client, [message(1, payload=json.dumps(params(id="another"))), message(2)], allowed)
         client.close()
     assert [one.outcome for one in verdicts] == [Outcome.REFUSED_FOR_GOOD, Outcome.DELIVERED]
     assert len(server.requests) == 1
 
 
-def test_what_a_gateway_says_of_its_trouble_is_redacted_and_harmless(at: Path, client: SocketGateway) -> None:
+def test_what_a_gateway_says_of_its_trouble_is_redacted_and_harmless(at: Path, client: SocketDestination) -> None:
     with scripted(at, error(f"\x1b[2J trouble with {HASH} " + "x " * 10_000)):
-        (verdict,) = client.deliver([message()], allowed)
+        (verdict,) = answers(client, [message()], allowed)
         client.close()
     reason = verdict.reason or ""
     assert verdict.outcome is Outcome.UNREACHABLE
@@ -81,9 +82,9 @@ def test_an_answer_that_is_cut_within_a_hash_shows_no_half_of_it(before: int) ->
 
 
 def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_only(
-    at: Path, client: SocketGateway, monkeypatch: pytest.MonkeyPatch
+    at: Path, client: SocketDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_gateway, "DELIVERY_SECONDS", 3.0)
+    monkeypatch.setattr(socket_destination, "DELIVERY_SECONDS", 3.0)
     pace = threading.Event()
 
     def slowly(client: socket.socket) -> None:
@@ -95,7 +96,7 @@ def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_
 
     many = [message(number, f"inv-{number}") for number in range(1, 100)]
     with accepting(at, slowly):
-        outcomes = [one.outcome for one in client.deliver(many, allowed)]
+        outcomes = [one.outcome for one in answers(client, many, allowed)]
         client.close()
         pace.set()
     delivered = outcomes.count(Outcome.DELIVERED)
@@ -103,7 +104,7 @@ def test_a_gateway_that_answers_ever_so_slowly_holds_a_delivery_up_for_its_time_
     assert outcomes == [Outcome.DELIVERED] * delivered + [Outcome.UNREACHABLE] * (len(many) - delivered)
 
 
-def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: SocketGateway) -> None:
+def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: SocketDestination) -> None:
     answered: list[int] = []
 
     def some(client: socket.socket) -> None:
@@ -115,7 +116,7 @@ def test_answers_given_before_the_gateway_hung_up_count(at: Path, client: Socket
 
     many = [message(number, f"inv-{number}") for number in range(1, 1_000)]
     with accepting(at, some):
-        outcomes = [one.outcome for one in client.deliver(many, allowed)]
+        outcomes = [one.outcome for one in answers(client, many, allowed)]
         client.close()
     assert answered[0] > 1
     assert outcomes.count(Outcome.DELIVERED) == answered[0]
@@ -179,8 +180,8 @@ def test_root_trusts_the_owner_of_the_socket_that_it_is_pointed_at(tmp_path: Pat
 
 
 def _delivered(at: Path) -> Verdict:
-    client = SocketGateway(at, TOPIC, answer_seconds=60.0)
-    (verdict,) = client.deliver([message()], allowed)
+    client = SocketDestination(at, TOPIC, answer_seconds=60.0)
+    (verdict,) = answers(client, [message()], allowed)
     client.close()
     return verdict
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from outbox import Message, Outcome, Verdict
+from outbox import Outcome, Verdict
 from outbox.fence import Prove
 from outbox.message import Destination
+from relay.destinations.port import Delivery
+from relay.destinations.schemes import known_as
 from relay.introduction import Introduction
-from relay.urls import known_as
 from tests.conftest import Stores, rows, stores_at, write
 from tests.databases import database_url, server_database_in
 from tests.outbox.conftest import opened
@@ -61,7 +62,7 @@ def test_bytes_that_are_no_text_concern_their_own_message_alone(
 class Foreign(Around):
     """A gateway that refuses in words of another alphabet."""
 
-    def deliver(self, messages: Sequence[Message], _prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], _prove: Prove) -> list[Verdict]:
         return [Verdict(Outcome.REFUSED_FOR_NOW, "контакт неизвестен") for _ in messages]
 
 
@@ -94,5 +95,5 @@ def test_a_gateway_without_an_identity_is_known_again_by_a_url_that_the_database
 
 
 class Nameless(Anonymous):
-    def deliver(self, _messages: Sequence[Message], _prove: Prove) -> list[Verdict]:
+    def deliver(self, _messages: Sequence[Delivery], _prove: Prove) -> list[Verdict]:
         raise AssertionError("nothing is delivered here")

@@ -8,12 +8,13 @@ from freezegun import freeze_time
 from sqlalchemy.orm import Session
 
 import assistant_store
-from outbox import Message, Outcome
+from outbox import Outcome
 from outbox.dead import retry_dead
+from relay.destinations.port import Delivery
 from relay.replay import enqueue_selected
 from relay.topics import Selection
 from tests.conftest import Stores, allowed, message_of, write
-from tests.relay.rig import Meddling, drain_all, draining, gateway_of, outcomes
+from tests.relay.rig import Meddling, answers, drain_all, draining, gateway_of, outcomes
 from tests.system.watching import statuses_seen, watch_mirror
 
 START = datetime(2026, 5, 13, 14, 11, tzinfo=UTC)
@@ -70,7 +71,7 @@ def test_p05_an_old_snapshot_delivered_again_after_closing_reopens_nothing(
         close(stores, invite.id)
         drain_all(drain)
         watch_mirror(stores)
-        assert [one.outcome for one in gateway.deliver([old, old], allowed)] == [Outcome.DELIVERED] * 2
+        assert [one.outcome for one in answers(gateway, [old, old], allowed)] == [Outcome.DELIVERED] * 2
     assert status_at_gateway(stores, invite.id) == status
     assert "active" not in statuses_seen(stores)
 
@@ -82,7 +83,7 @@ def test_p05_a_paused_relay_that_delivers_its_old_message_late_reopens_nothing(
     invite = stores.create().invite
     by_the_other: list[Outcome] = []
 
-    def overtaken(_: Sequence[Message]) -> None:
+    def overtaken(_: Sequence[Delivery]) -> None:
         """While the old message is in this relay's hand, its shards are taken, and a newer state is delivered."""
         paused.before = lambda _: None
         close(stores, invite.id)

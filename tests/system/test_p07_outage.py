@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory, StepTickTimeFactory, TickingDateTimeFactory
 
-from outbox import Message, Outcome, Verdict
+from outbox import Outcome, Verdict
 from outbox.fence import Prove
 from outbox.settle import Settled
 from relay.backoff import Breaker
-from relay.gateway import GatewayFacts, GatewayUnreachableError
+from relay.destinations.port import Delivery, GatewayFacts, GatewayUnreachableError
 from relay.worker import Worker
 from tests.conftest import Stores
 from tests.relay.outages import missing
@@ -37,11 +37,11 @@ class DownForHours(Around):
         self.is_claimed = True
         return self.inner.claim(assistant, facts, take_over=take_over)
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         if self._is_down():
             self.deliveries += 1
             return [Verdict(Outcome.UNREACHABLE, "down")] * len(messages)
-        return self.inner.deliver(messages, prove)
+        return self.inner.collect(self.inner.send(messages, prove))
 
     def probe(self) -> GatewayFacts:
         if self._is_down():

@@ -5,8 +5,9 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from outbox import Message, Outcome, Verdict
+from outbox import Outcome, Verdict
 from outbox.fence import Prove
+from relay.destinations.port import Delivery
 from relay.open import open_gateway, open_source
 from relay.settings import Settings
 from relay.worker import Worker
@@ -21,10 +22,10 @@ class Deadly(Around):
 
     poison: str
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def deliver(self, messages: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         if any(message.key == self.poison for message in messages):
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner.deliver(messages, prove)
+        return self.inner.collect(self.inner.send(messages, prove))
 
 
 def drain_with_poison(assistant_db: str, gateway: str, poison: str) -> None:

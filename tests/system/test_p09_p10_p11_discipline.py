@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import Connection, Engine, event, inspect
 
 from assistant_store import CreatedInvite
-from outbox import Destination, Message, open_engine, writing
+from outbox import Destination, open_engine, writing
 from outbox.clock import now_ms
 from outbox.leases import LONGEST_LEASE, Leases
 from outbox.sqlite import sqlite_path
+from relay.destinations.port import Delivery
 from relay.worker import Worker
 from tests.conftest import Stores, rows, write
 from tests.postgresql.waiting import until
@@ -64,7 +65,7 @@ def test_p09_a_relay_that_lost_its_leases_does_not_deliver_the_same_batch_over_a
     with gateway_of(stores) as real:
         gateway = Meddling(real)
 
-        def lose_the_leases_once(_: Sequence[Message]) -> None:
+        def lose_the_leases_once(_: Sequence[Delivery]) -> None:
             gateway.after = lambda _: None
             write(stores.source, "DELETE FROM outbox_leases")
 
@@ -80,7 +81,7 @@ def test_p10_no_transaction_of_one_store_is_kept_open_for_a_call_of_the_other(st
     stores.create(contact_id="nobody")
     called: list[str] = []
 
-    def outbox_is_free(_: Sequence[Message]) -> None:
+    def outbox_is_free(_: Sequence[Delivery]) -> None:
         called.append("gateway")
         assert_every_lock_can_be_had(stores.source_url, OF_THE_OUTBOX)
 

@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 import gateway_store
 from outbox import Destination, Outcome, open_engine, reading, statements
-from relay import socket_gateway
+from relay.destinations import socket_server
+from relay.destinations.port import GatewayFacts
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts
 from relay.introduction import Introduction
 from relay.open import open_gateway
 from relay.worker import Worker
@@ -323,7 +323,7 @@ def test_nothing_is_delivered_on_a_kept_connection_once_another_assistant_took_t
     stores: Stores, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked before each delivery here, and otherwise before one that comes a second later than the last answer."""
-    monkeypatch.setattr(socket_gateway, "FACTS_SECONDS", 0.0)
+    monkeypatch.setattr(socket_server, "FACTS_SECONDS", 0.0)
     through_socket = replace(stores, mirror_url=url(stores))
     with another_pair(stores, backend) as other, gateway(stores), gateway_of(through_socket) as kept:
         Introduction(stores.source, kept, Destination.GATEWAY, url(stores)).make()

@@ -5,14 +5,14 @@ import re
 from dataclasses import dataclass
 
 from gateway_store.socket.methods import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD
-from outbox import DELIVERED, Message, Outcome, Verdict
+from outbox import DELIVERED, Outcome, Verdict
 from outbox.json_values import refuse_constant
 from outbox.redact import redact_cut
 from outbox.schema_version import NAME, schema_version, why_no_version
-from relay.gateway import KNOWN_TO_ALL, GatewayFacts
+from relay.destinations.port import KNOWN_TO_ALL, Delivery, GatewayFacts
+from relay.destinations.socket_connection import BrokenError
 from relay.serve.connection import MAX_LINE
 from relay.serve.wire import UNKNOWN_METHOD
-from relay.socket_connection import BrokenError
 
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")
@@ -119,7 +119,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def request_line(message: Message, request_id: str, reads: int) -> bytes | Verdict:
+def request_line(message: Delivery, request_id: str, reads: int) -> bytes | Verdict:
     """The request that mirrors ``message``, or the verdict on one that no gateway, or not this one, could read."""
     try:
         found = _DECODER.decode(message.payload)
@@ -162,7 +162,7 @@ def read_answer(line: bytes, is_cut: bool) -> Answer | None:
     return Answer(str(found.get("id")), found.get("result"), error if isinstance(error, str) else None)
 
 
-def verdict_of(answer: Answer, message: Message) -> Verdict | Odd:
+def verdict_of(answer: Answer, message: Delivery) -> Verdict | Odd:
     """The verdict that ``answer`` to ``message`` means, as far as it is known here."""
     match answer.result, answer.error:
         case {"id": invite_id}, None if invite_id == message.key:

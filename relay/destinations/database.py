@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import DBAPIError
 
 from gateway_store import ContactMissingError, MirrorRefusedError, NewerPayloadError
 from gateway_store.errors import OtherAssistantError
@@ -11,20 +11,34 @@ from gateway_store.identity import StoreFacts, claim
 from gateway_store.invites.mirror import CACHE_MIB
 from gateway_store.invites.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
-from outbox import DELIVERED, DatabaseMissingError, Message, Outcome, Verdict, open_engine
+from outbox import DELIVERED, DatabaseMissingError, Outcome, Verdict, open_engine
+from outbox.driver import is_of_the_database
 from outbox.engine import once_more_if_cut_off
 from outbox.fence import Prove
+from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
 from outbox.store_name import name_store, store_of
+from relay.destinations.answered import Answered
+from relay.destinations.kind import Kind
+from relay.destinations.port import (
+    Delivery,
+    GatewayFacts,
+    GatewayReadOnlyError,
+    GatewayUnreachableError,
+    GatewayUnusableError,
+    Handle,
+)
 from relay.errors import OtherGatewayError
-from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError, GatewayUnusableError
 from relay.stores import Found, examined
-from relay.topics import MIRROR, Apply
+from relay.topics import APPLIERS, MIRROR, Apply
+from relay.urls import check_url, gateways, shown, shown_whole
 
+# A batch takes a small part of it, once it has the lock.
+SQLITE_WORK_SECONDS = 5.0
 THE_STORE = "the gateway's database"
 
 
-class EmbeddedGateway:
+class DatabaseDestination:
     """A gateway that is a database. It is never created here: a missing one is unreachable, not empty."""
 
     def __init__(self, url: str, appliers: Mapping[str, Apply], busy_timeout: float, *, name: str = "") -> None:
@@ -35,20 +49,28 @@ class EmbeddedGateway:
         self._appliers = appliers
         self._admitted: tuple[str, str] | None = None
         self._batches = self._counted = 0
+        self._answered = Answered()
 
     @property
     def batches(self) -> int:
         return self._batches
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
+        """Its transactions have ended on return."""
+        return self._answered.keep(self._deliver(batch, prove))
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        return self._answered.collect(handle)
+
+    def _deliver(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         try:
-            return self._apply(messages, prove)
+            return self._apply(batch, prove)
         except (DatabaseMissingError, OtherGatewayError) as error:
-            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
         except DBAPIError as error:
-            if not _is_of_the_database(error):
+            if not is_of_the_database(error):
                 raise
-            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(messages)
+            return [Verdict(Outcome.UNREACHABLE, _reason(error))] * len(batch)
 
     def probe(self) -> GatewayFacts:
         return self._asked(self._probe)
@@ -105,33 +127,21 @@ class EmbeddedGateway:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _apply(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
+    def _apply(self, batch: Sequence[Delivery], prove: Prove) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
-        for topic in dict.fromkeys(message.topic for message in messages):
-            of_topic = [message for message in messages if message.topic == topic]
+        for topic in dict.fromkeys(one.topic for one in batch):
+            of_topic = [position for position, one in enumerate(batch) if one.topic == topic]
             if topic not in self._appliers:
                 refusal = Verdict(Outcome.REFUSED_FOR_GOOD, f"unknown topic {topic!r}; this gateway cannot apply it")
-                verdicts |= {message.seq: refusal for message in of_topic}
+                verdicts |= dict.fromkeys(of_topic, refusal)
                 continue
             results = self._appliers[topic](
-                self._engine, [message.payload for message in of_topic], admit=self._admit, prove=prove
+                self._engine, [batch[position].payload for position in of_topic], admit=self._admit, prove=prove
             )
             # Only now: what was rolled back has counted nothing.
             self._batches = self._counted
-            verdicts |= {message.seq: _verdict(result) for message, result in zip(of_topic, results, strict=True)}
-        return [verdicts[message.seq] for message in messages]
-
-
-def _is_of_the_database(error: DBAPIError) -> bool:
-    """Whether it is the database that cannot work now, whatever the message; `Topic.apply` takes care of the rows."""
-    if isinstance(error, OperationalError):
-        return True
-    if isinstance(error, InternalError | ProgrammingError):
-        # PostgreSQL: a transaction made read-only or ended, a table or a right that is not there. Class P0 is a
-        # trigger's own doing.
-        return getattr(error.orig, "sqlstate", None) is not None
-    # A damaged SQLite file, or one that is no database, raises exactly this class; its subclasses are about a message.
-    return type(error) is DatabaseError
+            verdicts |= zip(of_topic, map(_verdict, results), strict=True)
+        return [verdicts[position] for position in range(len(batch))]
 
 
 def _reason(error: Exception) -> str:
@@ -152,3 +162,14 @@ def _verdict(result: object) -> Verdict:
             return Verdict(Outcome.REFUSED_FOR_GOOD, str(result))
         case _:
             return DELIVERED
+
+
+def _open(url: str, patience: float) -> DatabaseDestination:
+    return DatabaseDestination(url, APPLIERS, patience, name=gateways(url))
+
+
+def _answers_within(url: str, patience: float) -> float:
+    return patience + (LONGEST_SECONDS if make_url(url).drivername == DRIVER else SQLITE_WORK_SECONDS)
+
+
+KIND = Kind(check_url, _open, _answers_within, shown=shown, shown_whole=shown_whole, is_database=True, shows_rows=True)

@@ -1,10 +1,10 @@
-"""What the relay asks of a gateway, whatever kind it is."""
+"""What a relay asks of a destination, whatever kind it is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NewType, Protocol
 
-from outbox import Message, Verdict
+from outbox import Verdict
 from outbox.fence import Prove
 
 
@@ -44,14 +44,39 @@ class GatewayFacts:
     """The highest schema version of payloads that it reads."""
 
 
-class Gateway(Protocol):
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as a destination sees it; how the outbox numbers it is none of the destination's business."""
+
+    topic: str
+    key: str
+    version: int
+    payload: str
+
+    def __repr__(self) -> str:
+        return f"Delivery(topic={self.topic!r}, key={self.key!r}, version={self.version})"
+
+
+Handle = NewType("Handle", int)
+"""Names a batch that was sent, until its verdicts are collected."""
+
+
+class Port(Protocol):
     """The other side. A call may not be made while a transaction of the daemon's database is open."""
 
-    def deliver(self, messages: Sequence[Message], prove: Prove) -> list[Verdict]:
-        """A verdict a message, in order. Delivered means durable there. A bad message does not fail its neighbours.
+    def send(self, batch: Sequence[Delivery], prove: Prove) -> Handle:
+        """Puts a batch under way. How much of it is done on return is the kind's own affair, and so is how many batches
+        may be under way, how many calls one message takes, and what becomes of an answer that comes late.
 
         Calls ``prove`` before whatever cannot be called back: each write to a socket; the first write and the COMMIT of
-        a transaction. Once that raises, nothing more of ``messages`` leaves: those without an answer are `lease_lost`.
+        a transaction. Once that raises, nothing more of ``batch`` leaves: what has no answer is `lease_lost`. Where it
+        raises `LeaseLostError` itself, all of it is.
+        """
+
+    def collect(self, handle: Handle) -> list[Verdict]:
+        """Waits for a batch, and returns its verdicts: one for each position, once.
+
+        Delivered means durable there. A bad message does not fail its neighbours.
         """
 
     def probe(self) -> GatewayFacts:
