@@ -35,6 +35,29 @@ FOREIGN_KEY = "FOREIGN KEY constraint failed"
 MOST_VALUES = 10_000
 
 
+# What JavaScript's `trim` takes off. Python's own idea of space also has U+0085 and U+001C to U+001F, and not U+FEFF.
+SPACES = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """What an error carries beside its words, so that a client can turn it into an HTTP status."""
+
+    status: int
+    name: str
+
+    @property
+    def in_json(self) -> str:
+        return f',"statusCode":{self.status},"errorCode":"{self.name}"'
+
+
+BAD_REQUEST = ErrorCode(400, "BAD_REQUEST")
+METHOD_NOT_KNOWN = ErrorCode(404, "UNKNOWN_METHOD")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request to mirror one invite; ``id`` is whatever the client gave, and goes back as it came."""
@@ -57,25 +80,26 @@ class Probe:
 
 def read_request(line: bytes) -> Request | Probe | bytes | None:
     """What a line asks for, or the reply that refuses it, or None for a blank line."""
-    line = line.strip()
-    if not line:
-        return None
     if has_too_many_values(line):
-        return error_reply(UNKNOWN_ID, INVALID_JSON)
+        return error_reply(UNKNOWN_ID, INVALID_JSON, BAD_REQUEST)
     try:
-        found = _DECODER.decode(line.decode())
+        text = line.decode().strip(SPACES)
+        if not text:
+            return None
+        found = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        return error_reply(UNKNOWN_ID, INVALID_JSON)
+        return error_reply(UNKNOWN_ID, INVALID_JSON, BAD_REQUEST)
     request = found if isinstance(found, dict) else {}
     id_, method = request.get("id"), request.get("method")
     if not (_is_truthy(id_) and _is_truthy(method)):
-        return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
+        return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD, BAD_REQUEST)
     if method == PROBE_METHOD:
         return Probe(id_)
     if method == CLAIM_METHOD:
         return _claim(id_, request.get("params"))
     if method != METHOD:
-        return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else _json(method)))
+        named = method if isinstance(method, str) else _json(method)
+        return error_reply(id_, UNKNOWN_METHOD + named, METHOD_NOT_KNOWN)
     try:
         return Request(id_, check_params(request.get("params")))
     except MirrorRefusedError as error:
@@ -100,8 +124,9 @@ def probe_reply(id_: object, facts: Mapping[str, object]) -> bytes:
     return _line(id_, "result", facts)
 
 
-def error_reply(id_: object, error: str) -> bytes:
-    return _line(id_, "error", error)
+def error_reply(id_: object, error: str, code: ErrorCode | None = None) -> bytes:
+    """``code`` only where the request is at fault: of its own troubles the real gateway gives none either."""
+    return _line(id_, "error", error, "" if code is None else code.in_json)
 
 
 def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
@@ -121,11 +146,11 @@ def refusal_reply(id_: object, refusal: MirrorRefusedError) -> bytes:
             return error_reply(id_, NEWER_PAYLOAD + words)
         case _:
             issues = [{"path": [], "code": "refused", "message": str(refusal)}]
-    return error_reply(id_, INVALID_PARAMS + json.dumps(issues))
+    return error_reply(id_, INVALID_PARAMS + json.dumps(issues), BAD_REQUEST)
 
 
-def _line(id_: object, kind: str, value: object) -> bytes:
-    return f'{{"id":{_json(id_)},"{kind}":{_json(value)}}}\n'.encode()
+def _line(id_: object, kind: str, value: object, more: str = "") -> bytes:
+    return f'{{"id":{_json(id_)},"{kind}":{_json(value)}{more}}}\n'.encode()
 
 
 def _json(value: object) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway_store.connection import MAX_LINE
 from gateway_store.payload import refuse_constant
-from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, UNKNOWN_METHOD
+from gateway_store.wire import FOREIGN_KEY, INVALID_PARAMS, METHOD, NEWER_PAYLOAD, SPACES, UNKNOWN_METHOD
 from outbox import DELIVERED, Message, Outcome, Verdict
 from outbox.redact import redact_cut
 from outbox.schema_version import NAME, schema_version, why_no_version
@@ -145,11 +145,14 @@ EVENT = b'{"event":'
 
 
 def read_answer(line: bytes, is_cut: bool) -> Answer | None:
-    """What ``line`` answers; None for an event, which answers nothing. Raises `ConfusedAnswerError`."""
+    """What ``line`` answers; None for an event or a blank line, which answer nothing. Raises `ConfusedAnswerError`."""
     if is_cut:
         return None if line.startswith(EVENT) else _read_cut_answer(line)
     try:
-        found = json.loads(line)
+        text = line.decode("utf-8", "surrogatepass").strip(SPACES)
+        if not text:
+            return None
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ConfusedAnswerError("an answer that is not JSON") from None
     if not isinstance(found, dict):
