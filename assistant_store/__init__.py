@@ -7,7 +7,7 @@ from assistant_store.change import expire_invite, record_invite_use, revoke_invi
 from assistant_store.create import CreatedInvite, create_invite
 from assistant_store.errors import InvalidInviteError, StoredInviteError
 from assistant_store.invite import Invite, Status
-from assistant_store.migrate import upgrade
+from assistant_store.migrate import include_object, upgrade
 from assistant_store.read import find_invite_by_token, get_invite, list_invites
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "expire_invite",
     "find_invite_by_token",
     "get_invite",
+    "include_object",
     "list_invites",
     "record_invite_use",
     "revoke_invite",

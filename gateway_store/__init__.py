@@ -14,7 +14,7 @@ from gateway_store.errors import (
     StoredRowError,
 )
 from gateway_store.invite import Invite, Status
-from gateway_store.migrate import upgrade
+from gateway_store.migrate import include_object, upgrade
 from gateway_store.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
 from gateway_store.payload import SCHEMA_VERSION, InvitePayload
 from gateway_store.read import get_invite
@@ -35,6 +35,7 @@ __all__ = [
     "Status",
     "StoredRowError",
     "get_invite",
+    "include_object",
     "mirror_and_commit",
     "mirror_batch",
     "mirror_create",
