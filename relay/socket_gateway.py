@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from outbox import Message, Outcome, Verdict
+from outbox.counted import counted
 from outbox.fence import LeaseLostError, Prove
 from relay.doubts import Doubts
 from relay.gateway import GatewayFacts, GatewayReadOnlyError, GatewayUnreachableError
@@ -208,7 +209,7 @@ class SocketGateway:
             times = None if _is_over(until) else self._doubts.fell_over(message)
             if times is None:
                 return self._unreachable(error)
-            said = f"{said}; it was gone afterwards, {times} times"
+            said = f"{said}; it was gone afterwards, {counted(times, 'time', 'times')}"
         return Verdict(Outcome.REFUSED_FOR_NOW, f"the gateway answers others, and of this message alone: {said}")
 
     def _judge_odd(self, flight: _Flight, until: float) -> None:
