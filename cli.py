@@ -5,7 +5,10 @@ from relay import sigterm
 
 sigterm.listen()
 
+import os
+
 import click
+import structlog
 
 from relay.commands.context import Run
 from relay.commands.dead import dead
@@ -20,7 +23,7 @@ from relay.commands.status import status
 from relay.commands.verify import verify
 from relay.logs import configure_logs
 from relay.same_file import refuse_same_file
-from relay.settings import load_settings
+from relay.settings import load_settings, unknown_settings
 
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -41,7 +44,12 @@ def main(ctx: click.Context, assistant_db: str | None, gateway_url: str | None, 
     refuse_same_file(settings)
     configure_logs(settings.log_format)
     given = {"--assistant-db": assistant_db, "--gateway": gateway_url}
-    ctx.obj = Run(settings, as_json, {option: url for option, url in given.items() if url is not None})
+    ctx.obj = run = Run(settings, as_json, {option: url for option, url in given.items() if url is not None})
+    for problem in unknown_settings(os.environ):
+        if ctx.invoked_subcommand in (run_worker.name, gateway.name):
+            structlog.get_logger().warning("unknown_setting", reason=problem)
+        else:
+            run.printer.warn(problem)
 
 
 for command in (init, run_worker, status, replay, verify, dead, prune, gateway, demo):

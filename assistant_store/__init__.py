@@ -8,7 +8,7 @@ from assistant_store.invites.change import expire_invite, record_invite_use, rev
 from assistant_store.invites.create import CreatedInvite, create_invite
 from assistant_store.invites.invite import Invite, Status
 from assistant_store.invites.read import find_invite_by_token, get_invite, list_invites
-from assistant_store.migrate import upgrade
+from assistant_store.migrate import include_object, upgrade
 
 __all__ = [
     "CreatedInvite",
@@ -20,6 +20,7 @@ __all__ = [
     "expire_invite",
     "find_invite_by_token",
     "get_invite",
+    "include_object",
     "list_invites",
     "record_invite_use",
     "revoke_invite",

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine
 import outbox.migrate
 from assistant_store.invites.invite import TABLE
 from assistant_store.migrations.needs import ADOPTED, needs
+from outbox.autogenerate import leaving_alone
 from outbox.migrate import Scripts, run_migrations
 
 SCRIPTS = Scripts(
@@ -19,6 +20,11 @@ SCRIPTS = Scripts(
     ADOPTED,
 )
 PARTS = (outbox.migrate.SCRIPTS, SCRIPTS)
+include_object = leaving_alone(*PARTS)
+"""For the daemon's own Alembic: ``context.configure(include_object=assistant_store.include_object)``.
+
+Autogenerate then drops no table or index of ours that the daemon does not declare.
+"""
 
 
 def upgrade(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from gateway_store.invites.invite import Invite, Status
 from gateway_store.invites.mirror import Mirrored, MirrorOutcome, mirror_and_commit, mirror_batch, mirror_create
 from gateway_store.invites.payload import SCHEMA_VERSION, InvitePayload
 from gateway_store.invites.read import get_invite
-from gateway_store.migrate import upgrade
+from gateway_store.migrate import include_object, upgrade
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -35,6 +35,7 @@ __all__ = [
     "Status",
     "StoredRowError",
     "get_invite",
+    "include_object",
     "mirror_and_commit",
     "mirror_batch",
     "mirror_create",

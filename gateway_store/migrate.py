@@ -10,6 +10,7 @@ from gateway_store.errors import OwnedByAnotherProgramError
 from gateway_store.invites.invite import TABLE
 from gateway_store.migrations.needs import ADOPTED, needs
 from gateway_store.owner import marks_in, of_others
+from outbox.autogenerate import leaving_alone
 from outbox.errors import DatabaseMissingError
 from outbox.migrate import Scripts, is_made, run_migrations
 from outbox.shape import Needs, shape_problem
@@ -18,6 +19,8 @@ from outbox.untouched import reading_untouched
 SCRIPTS = Scripts(
     Path(__file__).parent / "migrations", "gateway_store_schema_version", TABLE, "mirror", "0002", needs, ADOPTED
 )
+include_object = leaving_alone(SCRIPTS)
+"""As `assistant_store.include_object`, for a program whose own tables are in the gateway's database."""
 
 
 def upgrade(engine: Engine, *, take_over: bool = False) -> None:

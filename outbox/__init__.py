@@ -17,6 +17,7 @@ from outbox.errors import (
     SchemaOutdatedError,
     SchemaRefusedError,
     SequenceError,
+    UnsupportedDriverError,
     UntrustedPlaceError,
 )
 from outbox.message import SHARDS, Destination, Message, Origin, State, shard_of
@@ -43,6 +44,7 @@ __all__ = [
     "SchemaRefusedError",
     "SequenceError",
     "State",
+    "UnsupportedDriverError",
     "UntrustedPlaceError",
     "Verdict",
     "configure_engine",

@@ -13,13 +13,14 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import postgresql, sqlite
 from outbox.error_text import hide_rows
-from outbox.errors import OutboxError
+from outbox.errors import OutboxError, UnsupportedDriverError
 from outbox.files import place_of
 from outbox.forks import protect
 from outbox.opened import opened_by
 from outbox.store_name import note_store
 
 BUSY_TIMEOUT_SECONDS = 5.0
+SERVED_DRIVERS = {"sqlite": ("pysqlite", "aiosqlite"), "postgresql": ("psycopg",)}
 LONGEST_LOOK_SECONDS = 0.11
 
 _READS = "outbox_only_reads"
@@ -63,7 +64,7 @@ def open_engine(
     url = make_url(url)
     options = {"outbox_max_unsettled": max_unsettled, "outbox_notify": notify}
     match url.get_backend_name():
-        case "sqlite":
+        case "sqlite" if url.drivername in ("sqlite", "sqlite+pysqlite"):
             place = place_of(url)
             url = url if place is None else url.set(database=place.name)
             engine = create_engine(
@@ -90,7 +91,7 @@ def open_engine(
                 postgresql.watch(engine)
             _begin_with(engine, postgresql.begin_writing(busy_timeout, relay), postgresql.begin_reading(relay))
         case _:
-            raise ValueError(
+            raise UnsupportedDriverError(
                 f"cannot open a {url.drivername} database; use sqlite:///PATH or {postgresql.DRIVER}://HOST/NAME"
             )
     return engine
@@ -100,10 +101,11 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     """Gives an engine that was made elsewhere the settings of `open_engine`; call it before the first connection.
 
     For asyncio: ``configure_engine(async_engine.sync_engine)``. A child of a fork makes connections of its own. SQLite
-    without it: a savepoint that is released as a
-    transaction's first statement commits, and a later rollback undoes nothing. On PostgreSQL transactions stay as the
-    engine has them.
+    without it: a savepoint that is released as a transaction's first statement commits, and a later rollback undoes
+    nothing. On PostgreSQL transactions stay as the engine has them. Raises `UnsupportedDriverError` for another driver
+    than Python's or pysqlite3's, aiosqlite and psycopg.
     """
+    _refuse_unsupported(engine)
     # An error of a failed statement would show the hashes that it was given.
     engine.hide_parameters = True
     if engine.dialect.name == "sqlite":
@@ -113,6 +115,15 @@ def configure_engine(engine: Engine, *, create: bool = True) -> None:
     else:
         hide_rows(engine)
         protect(engine)
+
+
+def _refuse_unsupported(engine: Engine) -> None:
+    served = SERVED_DRIVERS.get(engine.dialect.name, ())
+    if engine.dialect.driver not in served:
+        raise UnsupportedDriverError(
+            f"cannot serve an engine of {engine.dialect.name}+{engine.dialect.driver}; make it with sqlite://, "
+            f"sqlite+aiosqlite:// or {postgresql.DRIVER}://"
+        )
 
 
 @contextmanager

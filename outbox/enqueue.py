@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from outbox import statements
 from outbox.clock import now_ms
+from outbox.counted import counted
 from outbox.datagram import wake
 from outbox.errors import OutboxFullError, SchemaOutdatedError
 from outbox.message import Destination, Origin, shard_of
@@ -137,7 +138,8 @@ def _refuse_beyond_limit(connection: Connection, destination: Destination, more:
     limit: int | None = connection.get_execution_options().get("outbox_max_unsettled")
     if limit is not None and statements.count_unsettled_up_to(connection, destination, limit + 1) + more > limit:
         raise OutboxFullError(
-            f"the outbox holds its limit of {limit} unsettled messages; nothing was enqueued. "
+            f"the outbox holds its limit of {counted(limit, 'unsettled message', 'unsettled messages')}; nothing was "
+            "enqueued. "
             "See `relay status` for why they are not drained"
         )
 

@@ -9,6 +9,10 @@ class OutboxError(Exception):
     """The root of every error this package raises by itself."""
 
 
+class UnsupportedDriverError(OutboxError, ValueError):
+    """An engine's database system or driver is none that this package can serve."""
+
+
 class OutboxFullError(OutboxError):
     """The limit of unsettled messages is reached: the change was not made, and the caller's transaction is intact."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from outbox import statements
 from outbox.clock import now_ms
+from outbox.counted import counted
 from outbox.encoding import storable
 from outbox.engine import once_more_if_cut_off, reading, writing
 from outbox.fence import LeaseLostError, Proof
@@ -100,7 +101,7 @@ class Leases:
             proofs = {self._held[shard].proof for shard in tokens if self._stands(shard, tokens[shard])}
             lost = [shard for shard in tokens if not self._stands(shard, tokens[shard])]
         if lost:
-            raise LeaseLostError(f"the leases of {len(lost)} shards in hand are lost")
+            raise LeaseLostError(f"the leases of {counted(len(lost), 'shard', 'shards')} in hand are lost")
         age = max((proof.age_seconds for proof in proofs), default=0.0)
         length = self.length.total_seconds()
         if age >= length:

@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 
 from outbox import Destination, State, reading, statements
+from outbox.counted import counted
 from relay.drain import Drain
 from relay.errors import UnrepairedError
 from relay.instants import in_iso_8601
@@ -12,8 +13,8 @@ def refuse_what_cannot_be_drained(drain: Drain) -> None:
     """Raises `UnrepairedError` where ``drain`` found something due that it leaves alone."""
     if drain.apart.seqs:
         raise UnrepairedError(
-            f"{len(drain.apart.seqs)} messages cannot be settled, such as {min(drain.apart.seqs)}; "
-            "see the log for what refuses their rows"
+            f"{counted(len(drain.apart.seqs), 'message', 'messages')} cannot be settled, such as "
+            f"{min(drain.apart.seqs)}; see the log for what refuses their rows"
         )
     for topic, reason in drain.closed.reasons.items():
         raise UnrepairedError(
@@ -32,11 +33,11 @@ def refuse_what_is_left(source: Engine) -> None:
     dead, retrying = count.get(State.DEAD, 0), count.get(State.RETRYING, 0)
     left = []
     if dead:
-        left.append(f"{dead} messages are dead, see `relay dead list`")
+        left.append(f"{counted(dead, 'message is', 'messages are')} dead, see `relay dead list`")
     if retrying:
         left.append(
-            f"{retrying} messages were refused for now, see `relay status`; the next try is due at "
-            f"{in_iso_8601(next_try_at)}, by `relay run`"
+            f"{counted(retrying, 'message was', 'messages were')} refused for now, see `relay status`; the next try is "
+            f"due at {in_iso_8601(next_try_at)}, by `relay run`"
         )
     if left:
         raise UnrepairedError(f"all that was due is delivered, and the outbox is not empty: {'; '.join(left)}")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import DatabaseMissingError
 from outbox.clock import now_ms
+from outbox.counted import counted
 from outbox.leases import Leases
 from outbox.redact import redact_reason
 from relay.apart import SetApart
@@ -86,8 +87,9 @@ def _standing(closed: Mapping[str, str], apart: SetApart, clock_ahead_ms: int) -
     found = []
     if apart.seqs:
         found.append(
-            f"{len(apart.seqs)} messages are set apart, such as {min(apart.seqs)}: their rows cannot be settled "
-            f"({apart.last_reason[:200]}); look at triggers and constraints of outbox_messages, then restart the relay"
+            f"{counted(len(apart.seqs), 'message is', 'messages are')} set apart, such as {min(apart.seqs)}, which "
+            f"the database refuses to settle ({apart.last_reason[:200]}); look at triggers and constraints of "
+            "outbox_messages, then restart the relay"
         )
     found += [f"the topic {topic} is closed: {reason}" for topic, reason in closed.items()]
     if abs(clock_ahead_ms) > CLOCKS_DIFFER_BY_MS:

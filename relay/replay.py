@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from outbox import Destination, State, read_only, reading, statements
+from outbox.counted import counted
 from outbox.driver import is_plain_text
 from outbox.engine import let_others_write
 from outbox.leases import live_relays
@@ -150,8 +151,8 @@ def see_through(source: Engine, gateway: Port, settings: Settings, done: Replaye
             moved_at, was = started, (done.under_way, first)
         if started - moved_at >= STUCK_SECONDS:
             raise UnrepairedError(
-                f"{done.under_way} messages are not settled, nor is message {first}, which is first in turn; see the "
-                "relay's log for why. They stay enqueued"
+                f"{counted(done.under_way, 'message is', 'messages are')} not settled, nor is message {first}, which "
+                "is first in turn; see the relay's log for why. All stay enqueued"
             )
         if not _relay_lives(source):
             _drain_here(source, gateway, settings, done, progress)

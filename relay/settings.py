@@ -1,7 +1,9 @@
 """Every setting, in one place; each can be given in the environment as ``RELAY_`` and its name in capitals."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -76,6 +78,20 @@ class Settings(BaseSettings):
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(give_up_after=self.give_up_after, longest_wait=self.retry_longest)
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
+    """For each variable that looks like a setting and is none: its name, and the one that was probably meant."""
+    known = {name.upper() for name in Settings.model_fields}
+    found = []
+    for variable in sorted(environ):
+        # Settings are read whatever the case of their variables.
+        prefix, _, name = variable.upper().partition("_")
+        if prefix == "RELAY" and name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            meant = f"; did you mean RELAY_{nearest[0]}?" if nearest else ""
+            found.append(f"{variable} is no setting and is ignored{meant}")
+    return found
 
 
 def load_settings(**given: str | None) -> Settings:

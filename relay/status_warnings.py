@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from outbox.counted import counted
 from outbox.leases import Relay
 from outbox.redact import printable
 from outbox.sightings import Sighting
@@ -24,7 +25,7 @@ def warnings_of(status: "Status") -> list[str]:
     """Nothing that heals by itself while a relay works."""
     found = [*status.wrong, *_of_the_clock(status), *_of_waiting(status)]
     if status.dead:
-        found.append(f"{status.dead} messages are dead; see `relay dead list`")
+        found.append(f"{counted(status.dead, 'message is', 'messages are')} dead; see `relay dead list`")
     found += _of_the_gateway(status)
     found += _of_each(status.relays, lambda relay: _of_what_it_says(relay, status))
     found += _of_each(_absent(status, Sighting.STOPPED), _of_a_stopped_one)
@@ -69,7 +70,8 @@ def _of_waiting(status: "Status") -> Iterator[str]:
     if waiting and not status.live_relays:
         last = max(_absent(status, Sighting.UNSEEN, Sighting.GONE), key=lambda relay: relay.seen_at, default=None)
         seen = "" if last is None else f"; the last was {relay_line(last)}"
-        yield f"{waiting} messages wait and no relay lives; start one with `relay run`{seen}"
+        waits = counted(waiting, "message waits", "messages wait")
+        yield f"{waits} and no relay lives; start one with `relay run`{seen}"
 
 
 def _of_the_gateway(status: "Status") -> Iterator[str]:
@@ -94,7 +96,7 @@ def _of_each(relays: Sequence[Relay], of: Callable[[Relay], list[str]]) -> list[
     found = [warnings for relay in relays if (warnings := of(relay))]
     said = [warning for warnings in found[:MOST_NAMED] for warning in warnings]
     more = len(found) - MOST_NAMED
-    return [*said, f"and so it is with {more} more relays"] if more > 0 else said
+    return [*said, f"and so it is with {counted(more, 'more relay', 'more relays')}"] if more > 0 else said
 
 
 def _of_what_it_says(relay: Relay, status: "Status") -> list[str]:

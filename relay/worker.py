@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 
 import structlog
 from sqlalchemy import Engine
@@ -217,8 +218,10 @@ class Worker:
             self._unbalanced.clear()
             introduction.refuse_if_moved()
             introduction.note_batches()
-            for lapsed in drain.leases.balance():
-                log.warning("took_over_lapsed_shards", shards=lapsed)
+            by_relay = drain.leases.balance()
+            if by_relay:
+                log.warning("took_over_lapsed_shards", shards=sorted(chain(*by_relay)), relays=len(by_relay))
+            for lapsed in by_relay:
                 drain.suspect(lapsed)
 
     def _is_empty(self, drain: Drain) -> bool:

@@ -18,6 +18,7 @@ from gateway_store.errors import (
     NewerPayloadError,
 )
 from gateway_store.invites.payload import InvitePayload, check_params
+from outbox.error_codes import BAD_REQUEST
 
 METHOD = "mirror_invite_create"
 PROBE_METHOD = "relay_probe"
@@ -105,4 +106,4 @@ def refusal_answer(refusal: MirrorRefusedError) -> dict[str, object]:
             return error_answer(NEWER_PAYLOAD + words)
         case _:
             issues = [{"path": [], "code": "refused", "message": str(refusal)}]
-    return error_answer(INVALID_PARAMS + json.dumps(issues))
+    return {**error_answer(INVALID_PARAMS + json.dumps(issues)), **BAD_REQUEST}

@@ -16,6 +16,7 @@ from relay.commands.context import Run, pass_run, prints
 from relay.commands.summaries import SummarisingGroup
 from relay.drop import drop
 from relay.errors import UnrepairedError, UsageError
+from relay.instants import with_iso_8601
 from relay.open import open_source
 from relay.redact_payload import redacted_payload
 
@@ -64,7 +65,8 @@ def dead_show(run: Run, seq: int) -> None:
     _refuse_unknown(run, source, [seq])
     with reading(source) as connection:
         row = show_message(connection, seq) or {}
-    run.printer.record(_redacted(row) | {"payload": redacted_payload(str(row["payload"]))}, f"Message {seq}")
+    shown = with_iso_8601(_redacted(row)) | {"payload": redacted_payload(str(row["payload"]))}
+    run.printer.record(shown, f"Message {seq}")
 
 
 @dead.command("retry", context_settings=NEGATIVE_TOO)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from outbox.counted import counted
 from relay.commands.context import Run
 from relay.differences import Comparison
 from relay.errors import UnrepairedError
@@ -27,9 +28,11 @@ def report_delivered(run: Run, done: Replayed, seen: Comparison | None, beyond: 
     problems = _of_odd(done)
     if done.refused:
         listed, status = run.typed("dead", "list"), run.typed("status")
-        problems.insert(0, f"{done.refused} messages were refused; see `{listed}` and `{status}`")
+        problems.insert(
+            0, f"{counted(done.refused, 'message was', 'messages were')} refused; see `{listed}` and `{status}`"
+        )
     if steps and seen is not None:
-        problems += [f"{seen.open} rows are still different", *steps]
+        problems += [counted(seen.open, "row is still different", "rows are still different"), *steps]
     _end(problems + _of_beyond(run, beyond))
 
 
@@ -50,7 +53,7 @@ def _outcome(run: Run, done: Replayed, seen: Comparison | None, steps: Sequence[
 
 
 def _of_odd(done: Replayed) -> list[str]:
-    return [f"{done.odd} rows cannot be enqueued; correct them by hand"] if done.odd else []
+    return [f"{counted(done.odd, 'row', 'rows')} cannot be enqueued; correct by hand"] if done.odd else []
 
 
 def _of_beyond(run: Run, beyond: Sequence[int]) -> list[str]:
@@ -61,8 +64,8 @@ def _of_beyond(run: Run, beyond: Sequence[int]) -> list[str]:
         run.typed("dead", "drop", str(beyond[0]), "--reason", "TEXT"),
     )
     return [
-        f"{len(beyond)} dead letters are of rows that are gone or of unknown topics, so no replay helps; "
-        f"look at each with `{show}`, and `{drop}` gives it up"
+        f"{counted(len(beyond), 'dead letter is', 'dead letters are')} of rows that are gone or of unknown topics, so "
+        f"no replay helps; look at each with `{show}`, and `{drop}` gives it up"
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from sqlalchemy import Engine
 
+from outbox.counted import counted
 from outbox.driver import is_plain_text
 from relay.close_extra import Closed, close_extra
 from relay.commands.context import Run, pass_run, prints
@@ -94,9 +95,11 @@ def _end(at: _Verifying, strict: bool) -> None:
     seen = at.seen
     if not (seen.differences if strict else seen.open):
         return
-    parts = [f"{seen.differences} rows differ"]
+    parts = [counted(seen.differences, "row differs", "rows differ")]
     if seen.heals:
-        parts.append(f"for {seen.heals} of them a message still waits, which makes them equal")
+        parts.append(
+            f"for {seen.heals} of them a message still waits, which makes {'it' if seen.heals == 1 else 'them'} equal"
+        )
     raise UnrepairedError("; ".join(parts + seen.next_steps(at.run.typed)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from outbox import Outcome, Verdict
+from outbox.counted import counted
 from outbox.fence import LeaseLostError, Prove
 from relay.destinations.answered import Answered
 from relay.destinations.doubts import Doubts
@@ -173,7 +174,7 @@ class SocketDestination:
             times = None if _is_over(until) else self._doubts.fell_over(message)
             if times is None:
                 return self._server.unreachable(error)
-            said = f"{said}; it was gone afterwards, {times} times"
+            said = f"{said}; it was gone afterwards, {counted(times, 'time', 'times')}"
         return Verdict(Outcome.REFUSED_FOR_NOW, f"the gateway answers others, and of this message alone: {said}")
 
 

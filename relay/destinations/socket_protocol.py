@@ -12,7 +12,7 @@ from outbox.schema_version import NAME, schema_version, why_no_version
 from relay.destinations.port import KNOWN_TO_ALL, Delivery, GatewayFacts
 from relay.destinations.socket_connection import BrokenError
 from relay.serve.connection import MAX_LINE
-from relay.serve.wire import UNKNOWN_METHOD
+from relay.serve.wire import SPACES, UNKNOWN_METHOD
 
 # What the store of the real gateway says of one row; its other errors are about the store.
 OF_A_ROW = ("constraint failed", "datatype mismatch")
@@ -146,11 +146,14 @@ EVENT = b'{"event":'
 
 
 def read_answer(line: bytes, is_cut: bool) -> Answer | None:
-    """What ``line`` answers; None for an event, which answers nothing. Raises `ConfusedAnswerError`."""
+    """What ``line`` answers; None for an event or a blank line, which answer nothing. Raises `ConfusedAnswerError`."""
     if is_cut:
         return None if line.startswith(EVENT) else _read_cut_answer(line)
     try:
-        found = json.loads(line)
+        text = line.decode("utf-8", "surrogatepass").strip(SPACES)
+        if not text:
+            return None
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ConfusedAnswerError("an answer that is not JSON") from None
     if not isinstance(found, dict):

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from outbox import error_codes
+from outbox.error_codes import BAD_REQUEST
 from outbox.json_values import json_integer, json_number, refuse_constant
 
 UNKNOWN_ID = "unknown"
@@ -13,6 +16,11 @@ MISSING_FIELD = "Missing 'id' or 'method' field"
 UNKNOWN_METHOD = "Unknown method: "
 # In one line.
 MOST_VALUES = 10_000
+# What JavaScript's `trim` takes off. Python's own idea of space also has U+0085 and U+001C to U+001F, and not U+FEFF.
+SPACES = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
 
 T = TypeVar("T")
 
@@ -27,27 +35,28 @@ class Request(Generic[T]):
 
 def read_request(line: bytes, methods: Mapping[str, Callable[[object], T]]) -> Request[T] | bytes | None:
     """What a line asks for, or the reply that refuses it, or None for a blank line."""
-    line = line.strip()
-    if not line:
-        return None
     if has_too_many_values(line):
-        return error_reply(UNKNOWN_ID, INVALID_JSON)
+        return error_reply(UNKNOWN_ID, INVALID_JSON, BAD_REQUEST)
     try:
-        found = _DECODER.decode(line.decode())
+        text = line.decode().strip(SPACES)
+        if not text:
+            return None
+        found = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        return error_reply(UNKNOWN_ID, INVALID_JSON)
+        return error_reply(UNKNOWN_ID, INVALID_JSON, BAD_REQUEST)
     request = found if isinstance(found, dict) else {}
     id_, method = request.get("id"), request.get("method")
     if not (_is_truthy(id_) and _is_truthy(method)):
-        return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD)
+        return error_reply(id_ if isinstance(id_, str) else UNKNOWN_ID, MISSING_FIELD, BAD_REQUEST)
     read_params = methods.get(method) if isinstance(method, str) else None
     if read_params is None:
-        return error_reply(id_, UNKNOWN_METHOD + (method if isinstance(method, str) else _json(method)))
+        named = method if isinstance(method, str) else _json(method)
+        return error_reply(id_, UNKNOWN_METHOD + named, error_codes.UNKNOWN_METHOD)
     return Request(id_, read_params(request.get("params")))
 
 
-def error_reply(id_: object, error: str) -> bytes:
-    return reply(id_, {"error": error})
+def error_reply(id_: object, error: str, code: Mapping[str, object] = MappingProxyType({})) -> bytes:
+    return reply(id_, {"error": error, **code})
 
 
 def reply(id_: object, answer: Mapping[str, object]) -> bytes:

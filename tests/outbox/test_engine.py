@@ -2,12 +2,14 @@
 
 import re
 import traceback
+from typing import cast
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, create_mock_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from outbox import configure_engine, open_engine, writing
+from outbox import UnsupportedDriverError, configure_engine, open_engine, writing
 from outbox.redact import reason_of
 from tests.outbox.conftest import Outbox
 
@@ -15,12 +17,35 @@ HASH = "ab" * 32
 COLUMNS = "topic, key, version, shard, payload, enqueued_at"
 
 
-@pytest.mark.parametrize("kind", ["mysql", "postgresql", "postgresql+asyncpg"])
+@pytest.mark.parametrize(
+    "kind", ["mysql", "postgresql", "postgresql+asyncpg", "sqlite+aiosqlite", "sqlite+pysqlcipher"]
+)
 def test_another_database_system_or_driver_is_refused_without_the_password(kind: str) -> None:
-    with pytest.raises(ValueError, match=f"cannot open a {re.escape(kind)} database; use sqlite:///PATH") as raised:
+    with pytest.raises(
+        UnsupportedDriverError, match=f"cannot open a {re.escape(kind)} database; use sqlite:///PATH"
+    ) as raised:
         open_engine(f"{kind}://me:secret@host/name")
 
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("driver", ["mysql+pymysql", "postgresql+psycopg2", "postgresql+asyncpg", "sqlite+pysqlcipher"])
+def test_an_engine_of_a_driver_that_cannot_be_served_is_refused(driver: str) -> None:
+    # Only the driver itself is missing here: an engine is made without it, by what its own module would be.
+    engine = create_mock_engine(f"{driver}://me:secret@host/name", lambda *_: None)
+
+    with pytest.raises(UnsupportedDriverError, match=f"cannot serve an engine of {re.escape(driver)}") as raised:
+        configure_engine(cast(Engine, engine))
+
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite+pysqlite://", "sqlite+aiosqlite://", "postgresql+psycopg://host/n"]
+)
+def test_an_engine_of_each_driver_that_is_served_is_taken(url: str) -> None:
+    is_async = "aiosqlite" in url
+    configure_engine(create_async_engine(url).sync_engine if is_async else create_engine(url))
 
 
 def test_an_error_shows_no_parameters(box: Outbox) -> None:

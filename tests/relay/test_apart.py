@@ -93,7 +93,7 @@ def test_p08_a_command_that_drains_ends_with_1_and_names_it(
 
     assert ended.code == 1
     assert "Traceback" not in ended.err
-    assert "messages cannot be settled, such as " in ended.err.splitlines()[-1]
+    assert "1 message cannot be settled, such as " in ended.err.splitlines()[-1]
     assert {row["id"] for row in rows(stores.mirror, "SELECT id FROM ingress_invites")} == set(ids)
 
 
@@ -108,7 +108,7 @@ def test_a_replay_that_waits_for_a_relay_which_settles_nothing_ends(
     done.messages.add(row["seq"] for row in stores.messages())
     with running_relay(stores) as worker:
         worker.wait_for("message_cannot_be_settled")
-        with gateway_of(stores) as gateway, pytest.raises(UnrepairedError, match="1 messages are not settled"):
+        with gateway_of(stores) as gateway, pytest.raises(UnrepairedError, match="1 message is not settled"):
             see_through(stores.source, gateway, settings_of(stores), done, lambda _: None)
 
 

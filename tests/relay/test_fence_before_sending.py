@@ -62,7 +62,7 @@ def test_a_lease_that_was_found_taken_is_not_proved_by_the_others_age(leases: Le
     write(stores.source, "DELETE FROM outbox_leases WHERE shard = 7")
     leases.renew()
     leases.prove({shard: token for shard, token in held.items() if shard != 7})
-    with pytest.raises(LeaseLostError, match="1 shards"):
+    with pytest.raises(LeaseLostError, match="1 shard in hand"):
         leases.prove(held)
 
 

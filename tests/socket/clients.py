@@ -15,6 +15,9 @@ from tests.system.processes import Ended, relay_at
 
 NOBODY = 65534
 METHOD = "mirror_invite_create"
+BAD_REQUEST = {"statusCode": 400, "errorCode": "BAD_REQUEST"}
+NO_SUCH_METHOD = {"statusCode": 404, "errorCode": "UNKNOWN_METHOD"}
+NO_SUCH_METHOD_BYTES = b',"statusCode":404,"errorCode":"UNKNOWN_METHOD"}\n'
 
 
 @contextmanager

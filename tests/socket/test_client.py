@@ -19,6 +19,7 @@ from tests.socket.scripted import Answer, error, line, result, scripted
 TOPIC = "invite.mirror"
 # What hangs is waited for so long, and what answers may be as slow as a busy machine is.
 ANSWER_SECONDS = 3.0
+SPACES = "\ufeff\u00a0\u3000 \r".encode()
 
 
 def message(seq: int = 1, key: str = "inv-1", topic: str = TOPIC, payload: str | None = None) -> Message:
@@ -55,6 +56,7 @@ def client(at: Path) -> Iterator[SocketDestination]:
     [
         (result, Outcome.DELIVERED),
         (lambda request: line({"id": int(request["id"]), "result": {"id": "inv-1"}}), Outcome.DELIVERED),
+        (lambda request: SPACES + b"\n" + SPACES + result(request).rstrip() + SPACES + b"\n", Outcome.DELIVERED),
         (error("SQLiteError: FOREIGN KEY constraint failed"), Outcome.REFUSED_FOR_NOW),
         (error('Invalid params: [{"path":["maxUses"]}]'), Outcome.REFUSED_FOR_GOOD),
         (error("SQLiteError: database is locked"), Outcome.UNREACHABLE),
@@ -72,6 +74,7 @@ def client(at: Path) -> Iterator[SocketDestination]:
     ids=[
         "delivered",
         "the id as a number",
+        "spaces around it",
         "contact missing",
         "invalid params",
         "locked",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.outbox.threads import run_together
-from tests.socket.clients import answers, ask, connect, line, params
+from tests.socket.clients import BAD_REQUEST, NO_SUCH_METHOD_BYTES, answers, ask, connect, line, params
 from tests.socket.conftest import Served
 from tests.socket.waiting import peak_mib
 
@@ -18,7 +18,7 @@ MOST_TIMES = 16
 # Each is done with before the next is read.
 TIMES_OF_MANY = 2
 MOST_SECONDS = 0.3
-NOT_READ = {"id": "unknown", "error": "Invalid JSON"}
+NOT_READ = {"id": "unknown", "error": "Invalid JSON"} | BAD_REQUEST
 
 
 def filled(with_: bytes, before: bytes = b"[", after: bytes = b"0]", size: int = MAX_LINE) -> bytes:
@@ -106,11 +106,11 @@ def test_a_line_as_long_as_may_be_costs_its_bytes_a_few_times(shared: Served, da
 
 
 MANY_LINES = {
-    "ids": (b'{"method":"zz","id":[', b"[]]}", b',"error":"Unknown method: zz"}\n'),
+    "ids": (b'{"method":"zz","id":[', b"[]]}", b',"error":"Unknown method: zz"' + NO_SUCH_METHOD_BYTES),
     "refused params": (
         b'{"id":1,"method":"mirror_invite_create","params":[',
         b"[]]}",
-        b'instance of InvitePayload\\"}]"}\n',
+        b'instance of InvitePayload\\"}]","statusCode":400,"errorCode":"BAD_REQUEST"}\n',
     ),
 }
 

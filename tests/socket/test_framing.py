@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import rows
-from tests.socket.clients import METHOD, answers, ask, connect, line, params
+from tests.socket.clients import BAD_REQUEST, METHOD, NO_SUCH_METHOD, answers, ask, connect, line, params
 from tests.socket.conftest import Served
 from tests.socket.waiting import until_closed, until_taken
 
@@ -20,6 +20,24 @@ def result(request_id: str, invite_id: str) -> dict[str, Any]:
 def test_carriage_returns_blank_lines_and_spaces_around_a_request_do_not_matter(shared: Served, end: bytes) -> None:
     data = b"\n \r\n  " + line("a").rstrip() + end + b"\t" + line("b").rstrip() + end
     assert ask(shared.stores, data, 2) == [result("a", "inv-1"), result("b", "inv-1")]
+
+
+# As JavaScript's `trim` has it.
+SPACES = "\t\v\f\r \u00a0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+NO_SPACES = "\u0085\x1c\x1d\x1e\x1f\u180e\u200b\u2060"
+
+
+@pytest.mark.parametrize("space", SPACES, ids=ascii)
+def test_what_javascript_trims_does_not_matter_around_a_request(shared: Served, space: str) -> None:
+    around = space.encode()
+    data = around + b"\n" + around * 2 + line("a").rstrip() + around + b"\n" + line("b")
+    assert ask(shared.stores, data, 2) == [result("a", "inv-1"), result("b", "inv-1")]
+
+
+@pytest.mark.parametrize("no_space", NO_SPACES, ids=ascii)
+def test_what_only_looks_like_a_space_makes_a_line_no_json(shared: Served, no_space: str) -> None:
+    data = no_space.encode() + line("a") + no_space.encode() + b"\n"
+    assert ask(shared.stores, data, 2) == [{"id": "unknown", "error": "Invalid JSON"} | BAD_REQUEST] * 2
 
 
 def test_a_last_line_without_its_newline_is_dropped_at_the_end(shared: Served) -> None:
@@ -71,9 +89,9 @@ def test_a_line_in_ten_thousand_packets_is_one_request(shared: Served) -> None:
 
 def test_a_thousand_requests_at_once_are_answered_in_order_and_a_bad_one_fails_alone(shared: Served) -> None:
     bad = {
-        3: (b"{\n", {"id": "unknown", "error": "Invalid JSON"}),
-        5: (b'{"id":"5"}\n', {"id": "5", "error": "Missing 'id' or 'method' field"}),
-        6: (b'{"id":"6","method":"zz"}\n', {"id": "6", "error": "Unknown method: zz"}),
+        3: (b"{\n", {"id": "unknown", "error": "Invalid JSON"} | BAD_REQUEST),
+        5: (b'{"id":"5"}\n', {"id": "5", "error": "Missing 'id' or 'method' field"} | BAD_REQUEST),
+        6: (b'{"id":"6","method":"zz"}\n', {"id": "6", "error": "Unknown method: zz"} | NO_SUCH_METHOD),
         7: (line("7", given=params(id="p-bad", maxUses=0)), "Invalid params: "),
         8: (line("8", given=params(id="p-0", tokenHash="other")), "Invalid params: "),
         9: (line("9", given=params(id="p-bad", contactId="nobody")), "FOREIGN KEY constraint failed"),

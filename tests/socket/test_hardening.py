@@ -11,6 +11,7 @@ import pytest
 from outbox import writing
 from tests.conftest import Stores
 from tests.socket.clients import (
+    NO_SUCH_METHOD_BYTES,
     NOBODY,
     answers,
     ask,
@@ -32,6 +33,7 @@ MAX_LINE = 4 * 2**20
 MAX_PEAK_MIB = 400.0
 SERVED, CLOSED = 40, 41
 SMALL = b'{"id":"1","method":"zz"}\n'
+UNKNOWN = (b'{"id":"1","error":"Unknown method: zz"' + NO_SUCH_METHOD_BYTES).rstrip()
 
 
 @contextmanager
@@ -167,7 +169,7 @@ def test_sigterm_answers_what_was_read_then_closes_and_removes_the_socket(stores
             process.terminate()
         found = until_closed(client).splitlines()
         assert process.wait(60) == 0
-    assert found == [b'{"id":"0","result":{"id":"inv-1"}}'] + [b'{"id":"1","error":"Unknown method: zz"}'] * 1000
+    assert found == [b'{"id":"0","result":{"id":"inv-1"}}'] + [UNKNOWN] * 1000
     assert not path(stores).exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from outbox import writing
-from tests.socket.clients import answers, connect, line, params, path, send_all_that_is_taken
+from tests.socket.clients import NO_SUCH_METHOD_BYTES, answers, connect, line, params, path, send_all_that_is_taken
 from tests.socket.conftest import Served
 from tests.socket.waiting import frozen, has_hung_up, until_closed, until_closed_or_line, until_taken
 from tests.system.processes import FORKSERVER
@@ -20,7 +20,7 @@ PLACES = 256
 # More than the places, the lobby and the door hold together.
 MORE = 900
 SMALL = b'{"id":"1","method":"zz"}\n'
-ANSWER = b'{"id":"1","error":"Unknown method: zz"}\n'
+ANSWER = b'{"id":"1","error":"Unknown method: zz"' + NO_SUCH_METHOD_BYTES
 HELD, ASKED, MOST_UNANSWERED = 400, 40, 2
 
 

@@ -6,12 +6,23 @@ from typing import Any
 import pytest
 
 from tests.conftest import rows
-from tests.socket.clients import METHOD, answers, ask, connect, line, params
+from tests.socket.clients import (
+    BAD_REQUEST,
+    METHOD,
+    NO_SUCH_METHOD,
+    NO_SUCH_METHOD_BYTES,
+    answers,
+    ask,
+    connect,
+    line,
+    params,
+)
 from tests.socket.conftest import Served
 
 INVALID_PARAMS = "Invalid params: "
 MISSING = "Missing 'id' or 'method' field"
 PROBE = b'{"id":"probe","method":"zz"}\n'
+NOT_READ = {"id": "unknown", "error": "Invalid JSON"} | BAD_REQUEST
 DEEP = 100_000
 
 NOT_JSON = {
@@ -67,7 +78,7 @@ def answer(shared: Served, data: bytes) -> dict[str, Any]:
     with connect(shared.stores) as client:
         client.sendall(data.rstrip(b"\n") + b"\n" + PROBE)
         found, after = answers(client, 2)
-    assert after == {"id": "probe", "error": "Unknown method: zz"}
+    assert after == {"id": "probe", "error": "Unknown method: zz"} | NO_SUCH_METHOD
     return found
 
 
@@ -78,17 +89,18 @@ def with_raw(name: str, raw: str, **other: Any) -> bytes:
 
 def refused_paths(found: dict[str, Any]) -> list[list[Any]]:
     assert found["error"].startswith(INVALID_PARAMS)
+    assert found.items() >= BAD_REQUEST.items()
     return [issue["path"] for issue in json.loads(found["error"].removeprefix(INVALID_PARAMS))]
 
 
 @pytest.mark.parametrize("data", NOT_JSON.values(), ids=NOT_JSON.keys())
 def test_what_is_not_json_is_answered_with_an_unknown_id(shared: Served, data: bytes) -> None:
-    assert answer(shared, data) == {"id": "unknown", "error": "Invalid JSON"}
+    assert answer(shared, data) == NOT_READ
 
 
 @pytest.mark.parametrize(("data", "id_"), NO_ID_OR_METHOD.items())
 def test_a_falsy_id_or_method_is_missing_and_a_string_id_is_echoed(shared: Served, data: bytes, id_: str) -> None:
-    assert answer(shared, data) == {"id": id_, "error": MISSING}
+    assert answer(shared, data) == {"id": id_, "error": MISSING} | BAD_REQUEST
 
 
 @pytest.mark.parametrize("id_", TRUTHY, ids=repr)
@@ -99,7 +111,8 @@ def test_a_truthy_id_is_echoed_as_it_is(shared: Served, id_: object) -> None:
 
 @pytest.mark.parametrize("raw", [b"1e400", b"[1e400]", b"9" * 400], ids=["large", "large in a list", "400 digits"])
 def test_an_id_that_json_cannot_say_is_answered_with_null(shared: Served, raw: bytes) -> None:
-    assert answer(shared, b'{"id":' + raw + b',"method":"zz"}') == {"id": None, "error": "Unknown method: zz"}
+    found = answer(shared, b'{"id":' + raw + b',"method":"zz"}')
+    assert found == {"id": None, "error": "Unknown method: zz"} | NO_SUCH_METHOD
 
 
 def test_an_id_of_any_depth_is_answered_and_the_server_lives(shared: Served) -> None:
@@ -109,22 +122,23 @@ def test_an_id_of_any_depth_is_answered_and_the_server_lives(shared: Served) -> 
         client.sendall(b"".join(b'{"id":' + id_ + b',"method":"zz"}\n' for id_ in ids))
         with client.makefile("rb") as replies:
             for id_ in ids:
-                reply, tail = replies.readline(), b',"error":"Unknown method: zz"}\n'
-                possible = [b'{"id":' + id_ + tail, b'{"id":null' + tail, b'{"id":"unknown","error":"Invalid JSON"}\n']
-                assert reply in possible
+                reply, tail = replies.readline(), b',"error":"Unknown method: zz"' + NO_SUCH_METHOD_BYTES
+                not_read = json.dumps(NOT_READ, separators=(",", ":")).encode() + b"\n"
+                assert reply in [b'{"id":' + id_ + tail, b'{"id":null' + tail, not_read]
         client.sendall(line("after"))
         assert answers(client, 1) == [{"id": "after", "result": {"id": "inv-1"}}]
 
 
 @pytest.mark.parametrize("method", ["zz", METHOD + " ", METHOD.upper(), "é\ud800", "__proto__"])
 def test_an_unknown_method_is_named(shared: Served, method: str) -> None:
-    assert answer(shared, line("1", method)) == {"id": "1", "error": f"Unknown method: {method}"}
+    assert answer(shared, line("1", method)) == {"id": "1", "error": f"Unknown method: {method}"} | NO_SUCH_METHOD
 
 
 @pytest.mark.parametrize("method", [42, True, {}, [], {"a": 1}, [METHOD]], ids=repr)
 def test_a_method_that_is_no_string_is_unknown(shared: Served, method: object) -> None:
+    named = json.dumps(method, separators=(",", ":"))
     found = answer(shared, line(["x"], method))
-    assert found == {"id": ["x"], "error": f"Unknown method: {json.dumps(method, separators=(',', ':'))}"}
+    assert found == {"id": ["x"], "error": f"Unknown method: {named}"} | NO_SUCH_METHOD
 
 
 @pytest.mark.parametrize("tail", NO_OBJECT)

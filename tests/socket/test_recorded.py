@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Stores, rows, write
-from tests.socket.clients import answers, connect
+from tests.socket.clients import NO_SUCH_METHOD, answers, connect
 from tests.socket.conftest import Served
 
 RECORDINGS = sorted(Path(__file__).with_name("wire").glob("*.json"))
@@ -28,7 +28,8 @@ def paths(error: str) -> list[list[str]]:
 
 
 def same(ours: dict[str, Any], recorded: dict[str, Any]) -> bool:
-    """Ids, shapes, prefixes and paths; the real validator's prose is its own."""
+    """Ids, shapes, prefixes and paths; the real validator has its own prose, and had no codes when it was recorded."""
+    ours = {name: value for name, value in ours.items() if name in ("id", "result", "error")}
     error = recorded.get("error", "")
     if error.startswith(INVALID):
         alike = ours["error"].startswith(INVALID) and paths(ours["error"]) == paths(error)
@@ -49,7 +50,7 @@ def play(client: socket.socket, recording: dict[str, Any]) -> None:
     assert [one for one, other in zip(found, expected, strict=True) if not same(one, other)] == []
     if recording["connection_usable_after"]:
         client.sendall(b'{"id":"after","method":"zz"}\n')
-        assert answers(client, 1) == [{"id": "after", "error": "Unknown method: zz"}]
+        assert answers(client, 1) == [{"id": "after", "error": "Unknown method: zz"} | NO_SUCH_METHOD]
     else:
         client.shutdown(socket.SHUT_WR) if not recording["half_close_after"] else None
         assert client.recv(1) == b""

@@ -142,9 +142,25 @@ def test_a_replay_of_the_dead_sends_what_it_cannot_help_to_a_drop(stores: Stores
     kept = put_dead(stores)
     ended = relay(stores, "replay", "--dead", "--json")
     assert (ended.code, ended.json["repaired"]) == (1, 1)
-    assert "1 dead letters are of rows that are gone or of unknown topics, so no replay helps" in ended.err
+    assert "1 dead letter is of rows that are gone or of unknown topics, so no replay helps" in ended.err
     show, drop = (shlex.split(line)[5:] for line in re.findall(r"`(relay [^`]+)`", ended.err))
     assert [relay(stores, *line).code for line in (show, drop)] == [0, 0]
     assert relay(stores, "replay", "--dead").code == 0
     assert rows(stores.source, "SELECT seq FROM outbox_messages WHERE state = 'dead'") == []
     assert stores.mirrored(kept) is not None
+
+
+def test_an_instant_is_shown_as_a_person_reads_it_beside_the_number(stores: Stores) -> None:
+    put_dead(stores)
+    write(stores.source, "UPDATE outbox_messages SET enqueued_at = 1767225600000")
+    shown, as_json = relay(stores, "dead", "show", "1"), relay(stores, "dead", "show", "1", "--json").json
+    assert (as_json["enqueued_at"], as_json["enqueued_at_iso"]) == (1767225600000, "2026-01-01T00:00:00+00:00")
+    assert "2026-01-01T00:00:00+00:00" in shown.out
+    assert as_json["settled_at_iso"] == "1970-01-01T00:00:00+00:00"
+
+
+def test_dead_messages_and_their_words_agree_in_number(stores: Stores) -> None:
+    put_dead(stores)
+    assert "1 message is dead;" in relay(stores, "status").err
+    put_dead(stores)
+    assert "2 messages are dead;" in relay(stores, "status").err

@@ -159,7 +159,7 @@ def test_a_replay_of_what_the_gateway_refuses_is_1(stores: Stores) -> None:
     assert ended.code == 1
     assert ended.json["repaired"] == 2
     assert ended.json["unrepaired"] == 1
-    assert "1 messages were refused" in ended.err
+    assert "1 message was refused" in ended.err
     assert stores.mirrored(late) is None
 
 

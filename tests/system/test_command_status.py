@@ -42,7 +42,7 @@ def test_status_warns_when_messages_wait_and_no_relay_lives(stores: Stores) -> N
     stores.create()
     ended = relay(stores, "status")
     assert ended.code == 1
-    assert ended.only_line == "warning: 1 messages wait and no relay lives; start one with `relay run`"
+    assert ended.only_line == "warning: 1 message waits and no relay lives; start one with `relay run`"
     assert "pending" in ended.out
 
 
@@ -82,14 +82,14 @@ def test_dead_letters_are_listed_shown_retried_and_delivered(stores: Stores) -> 
     write(stores.source, "UPDATE outbox_messages SET payload = '{}'")
     ended = relay(stores, "run", "--until-empty")
     assert ended.code == 1
-    assert "1 messages are dead, see `relay dead list`" in ended.err
+    assert "1 message is dead, see `relay dead list`" in ended.err
 
     listed = relay(stores, "dead", "list", "--json").json["dead"]
     assert [(one["seq"], one["key"]) for one in listed] == [(1, created.invite.id)]
     assert "invalid invite: id: " in listed[0]["last_error"]
     assert created.invite.id in relay(stores, "dead", "list").out
     assert relay(stores, "dead", "show", "1", "--json").json["state"] == "dead"
-    assert "1 messages are dead" in relay(stores, "status").err
+    assert "1 message is dead" in relay(stores, "status").err
 
     write(stores.source, "UPDATE outbox_messages SET payload = :whole", whole=whole)
     assert relay(stores, "dead", "retry", "--all", "--json").json == {"retried": 1}
@@ -191,7 +191,7 @@ def test_until_empty_that_leaves_refused_messages_is_1_and_says_when_they_are_tr
     stores.create()
     ended = relay(stores, "run", "--until-empty", RELAY_RETRY_FIRST="1h", RELAY_RETRY_LONGEST="1h")
     assert ended.code == 1
-    assert "1 messages were refused for now, see `relay status`; the next try is due at 20" in ended.err
+    assert "1 message was refused for now, see `relay status`; the next try is due at 20" in ended.err
     assert sorted(stores.states()) == ["delivered", "retrying"]
 
 

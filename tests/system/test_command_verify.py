@@ -43,7 +43,7 @@ def test_a_difference_is_1_and_named_with_its_kind_and_fields(stores: Stores) ->
     ]
     assert as_json.json["differences_found"] == 1
     (step,) = as_json.json["next_steps"]
-    assert as_json.only_line == f"relay: 1 rows differ; {step}"
+    assert as_json.only_line == f"relay: 1 row differs; {step}"
 
 
 def test_a_difference_that_a_waiting_message_heals_is_told_apart_and_1_only_if_strict(stores: Stores) -> None:

@@ -194,8 +194,8 @@ def test_p08_a_key_with_a_nul_settles_no_message_of_the_key_that_ends_there(stor
     ended = relay(stores, "run", "--until-empty")
 
     assert ended.code == 1
-    assert "1 messages are dead" in ended.err
-    assert "1 messages were refused for now" in ended.err
+    assert "1 message is dead" in ended.err
+    assert "1 message was refused for now" in ended.err
     assert sorted(stores.states()) == ["dead", "retrying"]
 
 

@@ -85,7 +85,7 @@ def test_a_replay_names_an_odd_row_repairs_the_rest_and_ends_with_1(stores: Stor
     assert {row["id"] for row in rows(stores.mirror, "SELECT id FROM ingress_invites")} == set(good)
     warning, error = (line for line in as_json.err.splitlines() if line.startswith(("warning: ", "relay: ")))
     assert f"has a value of the wrong kind in {column}" in warning
-    assert error == "relay: 1 rows cannot be enqueued; correct them by hand"
+    assert error == "relay: 1 row cannot be enqueued; correct by hand"
 
 
 @ANY_TYPE

@@ -34,7 +34,7 @@ def test_what_is_refused_for_now_does_not_pile_up(stores: Stores) -> None:
     for _ in range(3):
         ended = relay(stores, "replay", "--all", **LATE)
         assert ended.code == 1
-        assert "1 messages were refused" in ended.err
+        assert "1 message was refused" in ended.err
         assert "until it does no replay helps" in ended.err
     assert stores.states() == ["retrying"]
 

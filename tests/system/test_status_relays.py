@@ -111,7 +111,7 @@ def test_a_frozen_relay_drains_nothing_and_is_named_until_it_goes_on(stores: Sto
     assert (idle.code, idle.json["live_relays"], idle.json["relays"]) == (1, 0, [])
     assert [(one["pid"], one["seen"]) for one in idle.json["absent_relays"]] == [(worker.pid, "stopped")]
     assert that_warns(idle, f"process {worker.pid}", "stopped by a signal", f"kill -CONT {worker.pid}")
-    assert that_warns(busy, "1 messages wait and no relay lives")
+    assert that_warns(busy, "1 message waits and no relay lives")
     assert (after.code, after.json["absent_relays"]) == (0, [])
 
 
@@ -125,7 +125,7 @@ def test_a_killed_relay_does_not_live_and_is_the_last_that_was_seen(stores: Stor
     assert (idle.code, idle.json["live_relays"]) == (0, 0)
     assert [(one["pid"], one["seen"]) for one in idle.json["absent_relays"]] == [(worker.pid, "gone")]
     assert busy.code == 1
-    assert that_warns(busy, "1 messages wait and no relay lives", f"the last was {idle.json['absent_relays'][0]['id']}")
+    assert that_warns(busy, "1 message waits and no relay lives", f"the last was {idle.json['absent_relays'][0]['id']}")
 
 
 def test_a_process_that_is_there_and_shows_itself_no_more_is_named(stores: Stores) -> None:
@@ -164,8 +164,8 @@ def test_messages_set_apart_are_1_and_named(stores: Stores) -> None:
         ended = status(stores)
         as_text = relay(stores, "status", COLUMNS="500")
     assert ended.code == as_text.code == 1
-    assert that_warns(ended, "1 messages are set apart, such as 1", "hands off", "outbox_messages")
-    assert "needs a person: 1 messages are set apart" in as_text.out
+    assert that_warns(ended, "1 message is set apart, such as 1", "hands off", "outbox_messages")
+    assert "needs a person: 1 message is set apart" in as_text.out
 
 
 def test_a_closed_topic_is_said_by_the_relay_as_well(stores: Stores) -> None:

@@ -1,9 +1,10 @@
 """What a running relay does periodically besides draining: it reports drift and deletes what is settled for long."""
 
+from outbox import SHARDS
 from tests.conftest import Stores, write
 from tests.databases import name_of
 from tests.relay.outages import missing
-from tests.system.processes import running_relay
+from tests.system.processes import relay, running_relay
 
 
 def test_drift_that_no_message_will_repair_is_reported_by_the_running_relay(stores: Stores) -> None:
@@ -44,3 +45,20 @@ def test_a_relay_that_does_nothing_keeps_its_leases_by_renewing_them(stores: Sto
         assert second.events("took_over_lapsed_shards") == []
         assert first.terminate() == 0
     assert first.events("took_over_lapsed_shards") == []
+
+
+def test_the_shards_of_64_relays_that_are_gone_are_one_line(stores: Stores) -> None:
+    # A relay's first run voids the leases that it finds.
+    assert relay(stores, "run", "--until-empty").code == 0
+    for shard in range(SHARDS):
+        write(
+            stores.source,
+            "INSERT INTO outbox_leases (destination, shard, owner, token, expires_at, length_ms) "
+            f"VALUES ('gateway', {shard}, 'gone-{shard}', 'token-{shard}', 1, 15000)",
+        )
+    with running_relay(stores) as worker:
+        found = worker.wait_for("took_over_lapsed_shards")
+        worker.wait_until_delivered(stores.create().invite.id)
+        assert worker.terminate() == 0
+    assert (found["shards"], found["relays"]) == (list(range(SHARDS)), SHARDS)
+    assert worker.events("took_over_lapsed_shards") == [found]
