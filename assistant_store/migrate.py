@@ -4,11 +4,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-import outbox.migrate
+import outbox.database.migrate
 from assistant_store.invites.invite import TABLE
 from assistant_store.migrations.needs import ADOPTED, needs
-from outbox.autogenerate import leaving_alone
-from outbox.migrate import Scripts, run_migrations
+from outbox.database.autogenerate import leaving_alone
+from outbox.database.migrate import Scripts, run_migrations
 
 SCRIPTS = Scripts(
     Path(__file__).parent / "migrations",
@@ -19,7 +19,7 @@ SCRIPTS = Scripts(
     needs,
     ADOPTED,
 )
-PARTS = (outbox.migrate.SCRIPTS, SCRIPTS)
+PARTS = (outbox.database.migrate.SCRIPTS, SCRIPTS)
 include_object = leaving_alone(*PARTS)
 """For the daemon's own Alembic: ``context.configure(include_object=assistant_store.include_object)``.
 
@@ -33,9 +33,9 @@ def upgrade(engine: Engine) -> None:
     Raises `outbox.SchemaRefusedError`, with nothing changed, where that table, or one with a name of the outbox's, is
     of no known shape, or ours have lost what they need.
     """
-    run_migrations(engine, SCRIPTS, outbox.migrate.SCRIPTS)
+    run_migrations(engine, SCRIPTS, outbox.database.migrate.SCRIPTS)
 
 
 def schema_problem(connection: Connection) -> str | None:
     """What keeps this release from using the daemon's database, and the cure; None if nothing does."""
-    return outbox.migrate.schema_problem(connection, *PARTS)
+    return outbox.database.migrate.schema_problem(connection, *PARTS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from bench.bound import postgresql_batch, raw_postgresql, raw_sqlite, sqlite_batch
-from outbox.datagram import DatagramSource
+from outbox.wakeups.datagram import DatagramSource
 
 
 def main(assistant_db: str, gateway: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from assistant_store.invites.invite import COLUMNS, TYPES
 from bench.stage import Stage
 from gateway_store.invites.mirror import CACHE_MIB
-from outbox.sqlite import LOG_PAGES_OF_RELAY, sqlite_module
+from outbox.database.sqlite import LOG_PAGES_OF_RELAY, sqlite_module
 
 BATCH = 500
 

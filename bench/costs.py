@@ -17,7 +17,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import gateway_store.invites.apply
 import gateway_store.invites.mirror
-import outbox.rows
+import outbox.database.rows
 import relay.drain
 from bench.draining import FEW
 from bench.heap import heap
@@ -34,7 +34,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (gateway_store.invites.mirror, "_parsed_batch"),
     (gateway_store.invites.apply.Invites, "write"),
     (gateway_store.invites.apply, "_write"),
-    (outbox.rows, "copy_rows"),
+    (outbox.database.rows, "copy_rows"),
     (relay.drain.Drain, "_settle"),
     (relay.drain, "settle_apart"),
     (relay.drain, "_log"),

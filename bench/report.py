@@ -20,7 +20,7 @@ from bench.place import place
 from bench.stage import opened
 from outbox import reading
 from outbox.clock import now_ms
-from outbox.sqlite import sqlite_module
+from outbox.database.sqlite import sqlite_module
 
 DOCS = Path("docs")
 _OURS = {

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-import outbox.migrate
+import outbox.database.migrate
 from gateway_store.errors import OwnedByAnotherProgramError
 from gateway_store.invites.invite import TABLE
 from gateway_store.migrations.needs import ADOPTED, needs
 from gateway_store.owner import marks_in, of_others
-from outbox.autogenerate import leaving_alone
+from outbox.database.autogenerate import leaving_alone
+from outbox.database.migrate import Scripts, is_made, run_migrations
+from outbox.database.shape import Needs, shape_problem
+from outbox.database.untouched import reading_untouched
 from outbox.errors import DatabaseMissingError
-from outbox.migrate import Scripts, is_made, run_migrations
-from outbox.shape import Needs, shape_problem
-from outbox.untouched import reading_untouched
 
 SCRIPTS = Scripts(
     Path(__file__).parent / "migrations", "gateway_store_schema_version", TABLE, "mirror", "0002", needs, ADOPTED
@@ -51,7 +51,7 @@ def schema_problem(connection: Connection) -> str | None:
     """What keeps this release from using the mirror in a database, and the cure; None if nothing does."""
     if is_of_others(connection):
         return of_others(connection)
-    return outbox.migrate.schema_problem(connection, SCRIPTS)
+    return outbox.database.migrate.schema_problem(connection, SCRIPTS)
 
 
 def rows_problem(connection: Connection) -> str | None:

@@ -9,9 +9,9 @@ from sqlalchemy.exc import OperationalError
 from gateway_store.identity import StoreFacts, store_facts
 from gateway_store.invites.invite import TABLE
 from gateway_store.invites.payload import SCHEMA_VERSION
-from outbox.engine import takes_writes, writing
+from outbox.database.engine import takes_writes, writing
+from outbox.database.sqlite import sqlite_path
 from outbox.redact import reason_of
-from outbox.sqlite import sqlite_path
 
 # Changes no row, but SQLite prepares it for writing, and refuses that where the file or its disk is read-only. BEGIN
 # IMMEDIATE does not: on such a file it begins a transaction that reads.

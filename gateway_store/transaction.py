@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 
 from gateway_store.identity import StoreFacts, count_batch
-from outbox.engine import writing
+from outbox.database.engine import writing
 
 
 @contextmanager

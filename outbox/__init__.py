@@ -3,7 +3,8 @@
 It knows no invite and no gateway. Whoever drains it is in another package.
 """
 
-from outbox.engine import configure_engine, open_engine, read_only, reading, writing
+from outbox.database.engine import configure_engine, open_engine, read_only, reading, writing
+from outbox.database.migrate import upgrade
 from outbox.enqueue import enqueue
 from outbox.errors import (
     DatabaseMissingError,
@@ -21,7 +22,6 @@ from outbox.errors import (
     UntrustedPlaceError,
 )
 from outbox.message import SHARDS, Destination, Message, Origin, State, shard_of
-from outbox.migrate import upgrade
 from outbox.verdict import DELIVERED, Outcome, RetryPolicy, Verdict
 
 __all__ = [

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Engine
 
 from outbox import statements
 from outbox.clock import now_ms
-from outbox.encoding import storable
-from outbox.engine import let_others_write, reading, writing
+from outbox.database.encoding import storable
+from outbox.database.engine import let_others_write, reading, writing
 from outbox.message import DROPPED, HIGHEST_SEQ, LOWEST_SEQ, Destination
 from outbox.redact import MAX_REASON, redact_reason
 

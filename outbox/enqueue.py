@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session, SessionTransaction
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.counted import counted
-from outbox.datagram import wake
+from outbox.database.sequence import sequence_error
+from outbox.database.sqlite import file_of
 from outbox.errors import OutboxFullError, SchemaOutdatedError
 from outbox.message import Destination, Origin, shard_of
 from outbox.rules import check_message, check_topic
-from outbox.sequence import sequence_error
-from outbox.sqlite import file_of
+from outbox.wakeups.datagram import wake
 
 _WAKE = "outbox_databases_to_wake"
 _SAVEPOINT = "row_and_message"

@@ -56,7 +56,7 @@ class MountedFileError(DatabaseMissingError):
 class UntrustedPlaceError(DatabaseMissingError):
     """Another user could change or replace the database or the socket, or what leads there; nothing was opened.
 
-    The message names the file, folder or link; `outbox.trust` has the rules.
+    The message names the file, folder or link; `outbox.database.trust` has the rules.
     """
 
 

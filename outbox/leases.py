@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine
 from outbox import statements
 from outbox.clock import now_ms
 from outbox.counted import counted
-from outbox.encoding import storable
-from outbox.engine import once_more_if_cut_off, reading, writing
+from outbox.database.encoding import storable
+from outbox.database.engine import once_more_if_cut_off, reading, writing
 from outbox.fence import LeaseLostError, Proof
 from outbox.message import SHARDS, Destination
 from outbox.processes import host, host_name, may_live, started_ticks

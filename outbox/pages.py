@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, Select, Table, Text, bindparam, literal_column, select
 
-from outbox.driver import exact_text, has_octet_length, is_plain_text, plain_rows
-from outbox.rows import ForKeys
+from outbox.database.driver import exact_text, has_octet_length, is_plain_text, plain_rows
+from outbox.database.rows import ForKeys
 
 PAGE_BYTES = 4 * 2**20
 # The library's own texts have at most 64 KiB.

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from outbox import statements
 from outbox.clock import now_ms
-from outbox.engine import let_others_write, writing
+from outbox.database.engine import let_others_write, writing
 from outbox.message import Destination
 
 ROWS_A_TRANSACTION = 500

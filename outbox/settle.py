@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from outbox import statements
-from outbox.encoding import storable
+from outbox.database.encoding import storable
 from outbox.message import LARGEST_COUNT, LARGEST_INTEGER, Destination, Message, State
 from outbox.redact import redact_reason
 from outbox.verdict import Outcome, RetryPolicy, Verdict

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outbox.driver import is_of_a_row
-from outbox.engine import writing
+from outbox.database.driver import is_of_a_row
+from outbox.database.engine import writing
 from outbox.message import Destination, Message
 from outbox.redact import reason_of
 from outbox.settle import Judged, Settled, settle

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Engine
 
 from outbox import Destination, reading, statements
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from outbox.pages import Values, shown_id
 from relay.cures import Cure, Kind, cure_of, kind_of, lets_nobody_in
 from relay.differences import Comparison, Difference

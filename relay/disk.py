@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import make_url
 
-from outbox.files import place_of
+from outbox.database.files import place_of
 
 # Less than a batch may take in a database's log.
 TOO_LITTLE_BYTES = 2**20

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from outbox import Destination, Message, Outcome, Verdict, reading, statements, writing
 from outbox.clock import now_ms
-from outbox.driver import is_of_a_row
+from outbox.database.driver import is_of_a_row
 from outbox.horizon import Horizon
 from outbox.leases import Leases
 from outbox.message import LARGEST_COUNT

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from outbox import Destination, reading
+from outbox.database.driver import is_plain_text
 from outbox.dead import drop_dead, list_dead, show_message
-from outbox.driver import is_plain_text
 from outbox.pages import START
 from relay.topics import TOPICS, Selection
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Engine
 
 from outbox import reading
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from outbox.pages import Place
 from relay.compare import compare_known
 from relay.differences import Comparison

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import Engine
 
 from outbox import SchemaRefusedError, open_engine, reading
-from outbox.encoding import storage_warning
+from outbox.database.encoding import storage_warning
 from relay.destinations.port import GatewayUnreachableError
 from relay.destinations.schemes import kind_of
 from relay.errors import UnreachableError

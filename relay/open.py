@@ -6,8 +6,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from outbox import DatabaseMissingError, Destination, reading, statements
-from outbox.encoding import storage_warning
-from outbox.untouched import reading_untouched, untouched
+from outbox.database.encoding import storage_warning
+from outbox.database.untouched import reading_untouched, untouched
 from relay.destinations.port import Port
 from relay.destinations.schemes import kind_of
 from relay.disk import disk_warnings

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from outbox import Destination, State, read_only, reading, statements
 from outbox.counted import counted
-from outbox.driver import is_plain_text
-from outbox.engine import let_others_write
+from outbox.database.driver import is_plain_text
+from outbox.database.engine import let_others_write
 from outbox.leases import live_relays
 from outbox.pages import START, Place, shown_id
 from outbox.settle import Settled

@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from outbox.files import place_of
+from outbox.database.files import place_of
 from relay.errors import UsageError
 from relay.settings import Settings
 

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox import RetryPolicy
+from outbox.database.trust import NOBODY, uids_in
 from outbox.leases import LONGEST_LEASE
-from outbox.trust import NOBODY, uids_in
 from relay.errors import UsageError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     drift_check_interval: Positive = timedelta(hours=6)
     """How often the relay compares both stores and logs what differs."""
     trusted_uid: Annotated[str, AfterValidator(_uids)] = NOBODY
-    """Other users whose files and folders are used, by number; read from the environment by `outbox.trust`."""
+    """Other users whose files and folders are used, by number; read from the environment by `outbox.database.trust`."""
     log_format: Annotated[str, Field(pattern="^(text|json)$")] = "text"
 
     @property

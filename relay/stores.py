@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Engine
 
 from gateway_store.identity import StoreFacts, store_facts
 from outbox import Destination, FileMissingError, statements
-from outbox.catalogue import tables_named
-from outbox.files import no_folder, wal_of
+from outbox.database.catalogue import tables_named
+from outbox.database.files import no_folder, wal_of
+from outbox.database.store_name import name_of
+from outbox.database.untouched import PATIENCE_SECONDS, reading_untouched
 from outbox.statements import DrainedInto
-from outbox.store_name import name_of
-from outbox.untouched import PATIENCE_SECONDS, reading_untouched
 from relay.errors import UnreachableError
 from relay.topics import MIRROR, SOURCE, Store
 from relay.urls import open_existing, reaching, store_at, where_is

@@ -21,8 +21,8 @@ import gateway_store.invites.mirror
 import gateway_store.invites.read
 import gateway_store.migrate
 from assistant_store.invites.replay import Replayable, Selection
+from outbox.database.migrate import Scripts
 from outbox.fence import Prove
-from outbox.migrate import Scripts
 from outbox.pages import Pages, Place, Values
 
 __all__ = [

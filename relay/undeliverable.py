@@ -6,7 +6,7 @@ One check for every kind of destination. What is wrong with an invite itself is 
 import json
 
 from outbox import Message
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from outbox.json_values import json_integer
 from outbox.message import LARGEST_INTEGER, NEVER_DELIVERED
 from outbox.pages import shown_id

@@ -8,11 +8,11 @@ from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from outbox import DatabaseMissingError, InvalidMessageError, open_engine
-from outbox.files import place_of
-from outbox.postgresql import DRIVER
+from outbox.database.files import place_of
+from outbox.database.postgresql import DRIVER
+from outbox.database.sqlite import sqlite_path
+from outbox.database.store_name import name_store, store_of
 from outbox.redact import reason_of
-from outbox.sqlite import sqlite_path
-from outbox.store_name import name_store, store_of
 from relay.errors import UnreachableError, UsageError
 
 

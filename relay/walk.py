@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from outbox import reading
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from outbox.pages import PAGE_BYTES, START, Page, Pages, Value, Values
 from relay.topics import Topic
 

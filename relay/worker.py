@@ -12,13 +12,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from outbox import DatabaseMissingError, Destination, Outcome, file_locks, reading, statements
+from outbox import DatabaseMissingError, Destination, Outcome, reading, statements
 from outbox.clock import now_ms
+from outbox.database import file_locks
+from outbox.database.sqlite import has_wal_bug
 from outbox.leases import Leases
 from outbox.redact import MAX_REASON, reason_of
 from outbox.settle import Settled
-from outbox.sqlite import has_wal_bug
-from outbox.wake import WakeListener, listen
+from outbox.wakeups.wake import WakeListener, listen
 from relay import sigterm
 from relay.backoff import Breaker
 from relay.destinations.port import GatewayUnreachableError, GatewayUnusableError, Port

@@ -11,8 +11,8 @@ from assistant_store.invites.invite import COLUMNS, INVITES, TABLE, Invite, Stat
 from assistant_store.invites.request import LARGEST_INTEGER, checked_request
 from assistant_store.invites.secret import CODE_DIGITS, hash_secret, new_code, new_id, new_token
 from outbox.clock import now_ms
+from outbox.database.rows import Insert
 from outbox.enqueue import with_its_message
-from outbox.rows import Insert
 
 _INSERT = Insert(TABLE, COLUMNS)
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, MetaData, Row, Table, Text
 
 from assistant_store.errors import StoredInviteError
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from outbox.pages import shown_id
 
 TABLE = "assistant_ingress_invites"

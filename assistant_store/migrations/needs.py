@@ -1,7 +1,7 @@
 """What this release needs of the daemon's invite table, adopted or made."""
 
 from assistant_store.invites.invite import COLUMNS, INTEGERS, TABLE
-from outbox.shape import Needs
+from outbox.database.shape import Needs
 
 ADOPTED = (TABLE,)
 """Made by another program, maybe."""

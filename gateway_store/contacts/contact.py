@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from gateway_store.invites.invite import INVITES
 from outbox.clock import now_ms
+from outbox.database.rows import ForKeys
 from outbox.enqueue import connection_to_write
-from outbox.rows import ForKeys
 
 _UPSERT = text(
     """

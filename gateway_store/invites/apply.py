@@ -17,8 +17,8 @@ from gateway_store.invites.invite import COLUMNS, TABLE, TYPES, Invite
 from gateway_store.invites.merge import at_least, merge
 from gateway_store.invites.read import closed_before, invites_to_merge, known_invites
 from gateway_store.invites.salvage import close_alone
+from outbox.database.rows import ForEachRow, Insert
 from outbox.mirroring.entity import Locked
-from outbox.rows import ForEachRow, Insert
 
 # How new rows are added. PostgreSQL: by id, so that of two that add the same ones one waits for the other, and never
 # each for each. SQLite, where nobody else adds any: so that neighbours in an index over random hashes come together.

@@ -9,7 +9,7 @@ from gateway_store.identity import StoreFacts, store_facts
 from gateway_store.invites.apply import Invites
 from gateway_store.invites.invite import RANK, Invite, Status
 from gateway_store.invites.read import PAGES
-from outbox.engine import writing
+from outbox.database.engine import writing
 from outbox.mirroring.refused import mirror_in_halves
 
 

@@ -6,8 +6,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from gateway_store.invites.invite import COLUMNS, INVITES, TABLE, Invite, invite_of
+from outbox.database.rows import ForKeys
 from outbox.pages import Pages
-from outbox.rows import ForKeys
 
 _TO_MERGE = ForKeys(f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id {{among}} ORDER BY id {{lock}}")  # noqa: S608
 _KNOWN = ForKeys(f"SELECT id FROM {TABLE} WHERE id {{among}}", lock="")  # noqa: S608

@@ -5,9 +5,9 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway_store.invites.invite import TABLE, Invite
 from gateway_store.invites.merge import closing, merge
-from outbox.driver import is_of_a_row
+from outbox.database.driver import is_of_a_row
+from outbox.database.rows import ForEachRow
 from outbox.mirroring.entity import Locked
-from outbox.rows import ForEachRow
 
 _CLOSING = {
     "id": "text",

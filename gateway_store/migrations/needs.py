@@ -2,7 +2,7 @@
 
 from gateway_store.migrations import remember_closed
 from gateway_store.migrations.mirror_schema import ADDED, CLOSED, CONTACT_COLUMNS, INDEXES, OLD, TABLE, create_index
-from outbox.shape import ANY, Made, Needs
+from outbox.database.shape import ANY, Made, Needs
 
 IDENTITY, BATCHES = "store_identity", "store_batches"
 ADOPTED = (TABLE, "contacts")

@@ -22,7 +22,7 @@ from gateway_store.socket.methods import (
     refusal_answer,
     result_answer,
 )
-from outbox.engine import once_more_if_cut_off
+from outbox.database.engine import once_more_if_cut_off
 from outbox.errors import DatabaseMissingError
 from outbox.redact import reason_of
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from outbox.driver import is_of_a_row
+from outbox.database.driver import is_of_a_row
 from outbox.mirroring.errors import StoredRowError
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from typing import Generic, NamedTuple, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from outbox.driver import is_of_a_row
-from outbox.encoding import explained
+from outbox.database.driver import is_of_a_row
+from outbox.database.encoding import explained
 from outbox.mirroring.entity import Entity, Locked
 from outbox.mirroring.errors import MirrorRefusedError, StoredRowError
 from outbox.mirroring.halving import by_halves

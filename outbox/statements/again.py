@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from outbox.driver import exact_text
+from outbox.database.driver import exact_text
+from outbox.database.rows import ForEachRow, ForKeys
 from outbox.message import Destination
-from outbox.rows import ForEachRow, ForKeys
 
 _NEWEST_OF_EACH_VERSION = {
     dialect: ForKeys(

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from outbox.database.rows import ForEachRow, ForKeys, Insert
 from outbox.message import DROPPED, MAX_KEPT_BYTES, Destination
-from outbox.rows import ForEachRow, ForKeys, Insert
 
 Rows = Sequence[tuple[Any, ...]]
 

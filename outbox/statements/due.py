@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from outbox.driver import Sized, is_plain_text
+from outbox.database.driver import Sized, is_plain_text
+from outbox.database.rows import ForKeys
 from outbox.message import (
     LARGEST_COUNT,
     LARGEST_INTEGER,
@@ -18,7 +19,6 @@ from outbox.message import (
     Message,
     Origin,
 )
-from outbox.rows import ForKeys
 from outbox.statements.schema_version import version_of_payload
 
 # More than this no honest topic, key or reason has. Sizes are asked for before a text is read.

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from outbox.clock import now_ms
-from outbox.driver import Sized
+from outbox.database.driver import Sized
+from outbox.database.rows import ForEachRow, ForKeys
 from outbox.message import SHARDS, Destination
-from outbox.rows import ForEachRow, ForKeys
 
 Row = Mapping[str, Any]
 Rows = Sequence[tuple[Any, ...]]

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from outbox.driver import Sized
+from outbox.database.driver import Sized
+from outbox.database.rows import ForKeys
 from outbox.message import MAX_DELIVERED_BYTES, Destination
-from outbox.rows import ForKeys
 
 Row = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from outbox.driver import Sized
+from outbox.database.driver import Sized
 from outbox.message import Destination
 from outbox.statements.schema_version import version_of_payload
 

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from sqlalchemy import Engine
 
+from outbox.database.engine import reading
 from outbox.dead import list_dead, retry_all_dead, retry_dead, show_message
-from outbox.engine import reading
 from outbox.message import HIGHEST_SEQ, LOWEST_SEQ, Destination
 from outbox.redact import redact
 from relay.commands.context import Run, pass_run, prints

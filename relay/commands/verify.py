@@ -8,7 +8,7 @@ import click
 from sqlalchemy import Engine
 
 from outbox.counted import counted
-from outbox.driver import is_plain_text
+from outbox.database.driver import is_plain_text
 from relay.close_extra import Closed, close_extra
 from relay.commands.context import Run, pass_run, prints
 from relay.compare import compare, compare_ids, compare_known

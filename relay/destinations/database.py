@@ -12,12 +12,12 @@ from gateway_store.invites.mirror import CACHE_MIB
 from gateway_store.invites.payload import SCHEMA_VERSION
 from gateway_store.probe import StoreReadOnlyError, probe_store
 from outbox import DELIVERED, DatabaseMissingError, Outcome, Verdict, open_engine
-from outbox.driver import is_of_the_database
-from outbox.engine import once_more_if_cut_off
+from outbox.database.driver import is_of_the_database
+from outbox.database.engine import once_more_if_cut_off
+from outbox.database.postgresql import DRIVER, LONGEST_SECONDS
+from outbox.database.store_name import name_store, store_of
 from outbox.fence import Prove
-from outbox.postgresql import DRIVER, LONGEST_SECONDS
 from outbox.redact import reason_of
-from outbox.store_name import name_store, store_of
 from relay.destinations.answered import Answered
 from relay.destinations.kind import Kind
 from relay.destinations.port import (

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from outbox.database.trust import NAME_IT, trusted_at
+from outbox.database.way import way_to
 from outbox.errors import UntrustedPlaceError
-from outbox.trust import NAME_IT, trusted_at
-from outbox.way import way_to
 from relay.serve.listening import peer_uid
 
 CONNECT_SECONDS = 3.0

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from outbox.database.trust import trusted_at
+from outbox.database.way import way_to
 from outbox.errors import UntrustedPlaceError
-from outbox.trust import trusted_at
-from outbox.way import way_to
 
 MAX_PATH_BYTES = 107
 # As long as the kernel lets it be: beyond it, a client that waits at all waits in no order.

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from assistant_store import create_invite, record_invite_use, revoke_invite
-from outbox.sqlite import sqlite_module
+from outbox.database.sqlite import sqlite_module
 from tests.assistant_store.test_atomic import counts
 from tests.conftest import Stores, write
 from tests.outbox.listening import hearing

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from outbox import shard_of, writing
-from outbox.migrate import SCRIPTS
+from outbox.database.migrate import SCRIPTS
 
 HONEST: dict[str, Any] = {
     "topic": "letter",

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
 from outbox import configure_engine, enqueue, open_engine
-from outbox.sqlite import sqlite_module
+from outbox.database.sqlite import sqlite_module
 from tests.outbox.conftest import TOPIC
 from tests.outbox.processes import PROCESSES
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import Engine
 
-from outbox.datagram import wake_directory
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
 from outbox.statements import CHANNEL
+from outbox.wakeups.datagram import wake_directory
 
 
 @contextmanager

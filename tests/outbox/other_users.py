@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from outbox import DatabaseMissingError, open_engine
-from outbox.sqlite import sqlite_module
+from outbox.database.sqlite import sqlite_module
 from tests.outbox.processes import PROCESSES
 
 VICTIM, STRANGER = 65533, 65534

@@ -12,7 +12,7 @@ import gateway_store
 import outbox
 from assistant_store.invites.invite import TYPES
 from outbox import SchemaRefusedError, reading
-from outbox.encoding import storage_warning
+from outbox.database.encoding import storage_warning
 from tests.conftest import rows, write
 from tests.databases import name_of, server_database_in
 from tests.outbox.conftest import Outbox, opened

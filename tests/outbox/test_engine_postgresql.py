@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from outbox import postgresql, reading, writing
-from outbox.engine import takes_writes
+from outbox import reading, writing
+from outbox.database import postgresql
+from outbox.database.engine import takes_writes
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 from tests.outbox.threads import run_together

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import outbox
 from outbox import DatabaseMissingError, configure_engine, open_engine, reading, writing
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from outbox import OutcomeUnknownError, configure_engine, open_engine, reading
-from outbox.file_locks import open_descriptors
-from outbox.files import file_identity
-from outbox.sqlite import sqlite_module
+from outbox.database.file_locks import open_descriptors
+from outbox.database.files import file_identity
+from outbox.database.sqlite import sqlite_module
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 

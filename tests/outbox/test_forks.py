@@ -14,10 +14,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from outbox import InheritedConnectionError, open_engine, reading
-from outbox.datagram import DatagramSource, wake_directory
-from outbox.file_locks import open_descriptors
-from outbox.files import file_identity
-from outbox.watch import Watch
+from outbox.database.dead_connections import Watch
+from outbox.database.file_locks import open_descriptors
+from outbox.database.files import file_identity
+from outbox.wakeups.datagram import DatagramSource, wake_directory
 from tests.conftest import rows
 from tests.outbox.conftest import Outbox
 from tests.outbox.forking import add, commit, configured, exit_code, forked, opened, opened_by_a_relay, run_apart

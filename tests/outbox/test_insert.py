@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from outbox import writing
-from outbox.rows import Insert
+from outbox.database.rows import Insert
 from tests.conftest import rows, write
 from tests.outbox.conftest import Outbox
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 from outbox import Origin, enqueue
 from outbox.enqueue import enqueue_many
 from outbox.message import Destination
-from outbox.notify import TRY_AGAIN_SECONDS
-from outbox.wake import WakeListener, listen
+from outbox.wakeups.notify import TRY_AGAIN_SECONDS
+from outbox.wakeups.wake import WakeListener, listen
 from tests.conftest import rows, write
 from tests.outbox.conftest import TOPIC, Outbox, opened
 from tests.outbox.listening import hearing

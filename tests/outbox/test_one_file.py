@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 import outbox
 from outbox import DatabaseMissingError, MountedFileError, configure_engine, open_engine
-from outbox.files import place_of
-from outbox.sqlite import sqlite_module, sqlite_path
+from outbox.database.files import place_of
+from outbox.database.sqlite import sqlite_module, sqlite_path
 from tests.conftest import rows
 from tests.outbox.forking import add, commit, configured
 from tests.outbox.listening import ear, woken

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 import outbox
 from outbox import Destination, Origin, OutboxFullError, SchemaOutdatedError, enqueue, reading
+from outbox.database.migrate import NEWEST, SCRIPTS, schema_problem
 from outbox.enqueue import enqueue_many
 from outbox.leases import LONGEST_LEASE, Leases
-from outbox.migrate import NEWEST, SCRIPTS, schema_problem
 from tests.conftest import rows, write
 from tests.databases import database_url
 from tests.outbox.conftest import Outbox, opened

@@ -186,7 +186,7 @@ def test_the_tables_of_relays_and_leases_refuse_what_neither_may_be(
 
 def test_the_words_and_the_table_draw_the_same_lines() -> None:
     from outbox import message, rules
-    from outbox.migrations import tables
+    from outbox.database.migrations import tables
 
     names = ("MAX_TOPIC_BYTES", "MAX_KEY_BYTES")
     assert [getattr(rules, name) for name in names] == [getattr(tables, name) for name in names]

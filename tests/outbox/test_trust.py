@@ -11,8 +11,8 @@ from sqlalchemy import create_engine
 
 import outbox
 from outbox import UntrustedPlaceError, configure_engine, open_engine
-from outbox.sqlite import sqlite_module
-from outbox.untouched import untouched
+from outbox.database.sqlite import sqlite_module
+from outbox.database.untouched import untouched
 from tests.outbox.other_users import (
     STRANGER,
     VICTIM,

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from outbox import enqueue, upgrade
-from outbox.wake import WakeListener, listen
+from outbox.wakeups.wake import WakeListener, listen
 from tests.databases import database_url
 from tests.outbox.conftest import TOPIC, Outbox, opened
 from tests.outbox.listening import hearing

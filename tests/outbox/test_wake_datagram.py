@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from outbox.datagram import wake_directory
-from outbox.wake import listen_beside
+from outbox.wakeups.datagram import wake_directory
+from outbox.wakeups.wake import listen_beside
 from tests.outbox.conftest import Outbox
 from tests.outbox.listening import ear
 

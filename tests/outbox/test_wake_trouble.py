@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox.datagram import MAX_LISTENERS, wake, wake_directory
+from outbox.wakeups.datagram import MAX_LISTENERS, wake, wake_directory
 from tests.outbox.conftest import Outbox
 from tests.outbox.listening import bound, ear, woken
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox.postgresql import LONGEST_SECONDS
+from outbox.database.postgresql import LONGEST_SECONDS
 from relay.settings import Settings
 from relay.systemd import LONGEST_PAUSE
 from tests.packaging.test_readme import COMMANDS, options

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway_store import Mirrored, MirrorOutcome, mirror_batch
 from gateway_store.invites.mirror import mirror_and_commit
 from outbox import configure_engine, open_engine, writing
-from outbox.rows import Insert
+from outbox.database.rows import Insert
 from tests.conftest import Stores, rows, write
 from tests.databases import plain_role
 from tests.gateway_store.examples import payload

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, text
 
 from outbox import writing
-from outbox.postgresql import FROZEN_SECONDS
+from outbox.database.postgresql import FROZEN_SECONDS
 from tests.conftest import CONTACT, Stores
 from tests.postgresql.shares import create_in, owner, shards_of, until_shared_evenly
 from tests.postgresql.waiting import (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from outbox import Outcome, open_engine, postgresql
-from outbox.wake import listen
+from outbox import Outcome, open_engine
+from outbox.database import postgresql
+from outbox.wakeups.wake import listen
 from relay.destinations.database import DatabaseDestination
 from relay.destinations.port import GatewayUnreachableError
 from relay.topics import APPLIERS

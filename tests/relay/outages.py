@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Engine
 
 from outbox import open_engine, writing
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
 from tests.conftest import Stores, write
 from tests.databases import alter, name_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from outbox import Destination
 from outbox.leases import Leases
-from outbox.wake import WakeListener, listen
+from outbox.wakeups.wake import WakeListener, listen
 from relay.open import open_gateway
 from relay.periodic import FIRST_RUN_WITHIN, Every, Periodic, Scheduler, schedule
 from relay.worker import Worker

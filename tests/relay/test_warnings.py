@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from outbox import file_locks
+from outbox.database import file_locks
 from relay.worker import Worker
 from tests.conftest import Stores
 from tests.relay.rig import gateway_of, settings_of

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table
 import assistant_store
 import gateway_store
 from outbox import reading
-from outbox.autogenerate import IncludeObject
+from outbox.database.autogenerate import IncludeObject
 from tests.conftest import Stores, write
 
 OURS = {

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 import assistant_store
 from outbox import DELIVERED, OutboxFullError, RetryPolicy, open_engine, writing
+from outbox.database.sqlite import sqlite_module, sqlite_path
 from outbox.message import Destination
 from outbox.settle import Judged, settle
-from outbox.sqlite import sqlite_module, sqlite_path
 from tests.conftest import Stores, message_of, rows, write
 from tests.databases import copied
 from tests.system.processes import relay, running_relay

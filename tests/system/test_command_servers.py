@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import make_url
 
-from outbox.postgresql import DRIVER
+from outbox.database.postgresql import DRIVER
 from relay.urls import shown
 from tests.conftest import Stores
 from tests.databases import MIRROR, database_url

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox.postgresql import DRIVER
+from outbox.database.postgresql import DRIVER
 from tests.conftest import Stores
 from tests.databases import server_url
 from tests.system.processes import Ended, relay, relay_at

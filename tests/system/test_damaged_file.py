@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import Engine
 
-from outbox.sqlite import sqlite_module, sqlite_path
+from outbox.database.sqlite import sqlite_module, sqlite_path
 from tests.conftest import Stores
 from tests.relay.rig import create_many
 from tests.system.processes import relay, running_relay

@@ -16,7 +16,7 @@ import pytest
 
 from outbox import Destination
 from outbox.leases import LONGEST_LEASE, Leases
-from outbox.wake import listen
+from outbox.wakeups.wake import listen
 from relay.logs import configure_logs
 from relay.open import open_gateway, open_source
 from relay.periodic import schedule

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Engine, inspect
 import assistant_store.migrate
 import gateway_store.migrate
 from outbox import reading
-from outbox.catalogue import Catalogue, read_catalogue
-from outbox.migrate import Scripts
-from outbox.shape import ANY, Needs
+from outbox.database.catalogue import Catalogue, read_catalogue
+from outbox.database.migrate import Scripts
+from outbox.database.shape import ANY, Needs
 from tests.conftest import Stores, write
 
 OF_THE_SOURCE, OF_THE_MIRROR = assistant_store.migrate.PARTS, (gateway_store.migrate.SCRIPTS,)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, event, inspect
 from assistant_store import CreatedInvite
 from outbox import Destination, open_engine, writing
 from outbox.clock import now_ms
+from outbox.database.sqlite import sqlite_path
 from outbox.leases import LONGEST_LEASE, Leases
-from outbox.sqlite import sqlite_path
 from relay.destinations.port import Delivery
 from relay.worker import Worker
 from tests.conftest import Stores, rows, write

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, make_url
 
 import gateway_store
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
 from tests.conftest import Stores, write
 from tests.databases import database_url, name_of
 from tests.system.processes import relay, relay_at, running_relay

@@ -9,7 +9,7 @@ from sqlalchemy import inspect
 
 import gateway_store
 from outbox import open_engine
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
 from tests.conftest import Stores, write
 from tests.databases import database_url
 from tests.gateway_store.catalogue import content, run

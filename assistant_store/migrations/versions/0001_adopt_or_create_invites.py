@@ -3,7 +3,7 @@
 from alembic import op
 from sqlalchemy import inspect
 
-from outbox.shape import refuse_other_shape
+from outbox.database.shape import refuse_other_shape
 
 revision = "0001"
 down_revision = None

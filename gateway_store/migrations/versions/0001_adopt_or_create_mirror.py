@@ -21,8 +21,8 @@ from gateway_store.migrations.mirror_schema import (
     TRIGGERS,
     create_index,
 )
+from outbox.database.shape import refuse_other_shape
 from outbox.errors import SchemaRefusedError
-from outbox.shape import refuse_other_shape
 
 revision = "0001"
 down_revision = None

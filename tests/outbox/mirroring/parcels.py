@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from outbox.database.rows import ForEachRow, ForKeys, Insert
 from outbox.mirroring.declaration import Declaration, Immutable, Larger, Ranked, latest
 from outbox.mirroring.entity import Locked
 from outbox.mirroring.errors import MirrorRefusedError, UnmergeableError
 from outbox.mirroring.merge import Merge, Row
-from outbox.rows import ForEachRow, ForKeys, Insert
 
 COLUMNS = {"id": "text", "shelf": "text", "state": "text", "name": "text", "at": "bigint"}
 TABLES = (

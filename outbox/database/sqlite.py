@@ -19,11 +19,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from outbox import file_locks, files, forks
-from outbox.error_text import hide_rows
+from outbox.database import file_locks, files, forks
+from outbox.database.error_text import hide_rows
+from outbox.database.files import Place
+from outbox.database.opened import OPENED, OpenedFile, opened_by
 from outbox.errors import OutcomeUnknownError
-from outbox.files import Place
-from outbox.opened import OPENED, OpenedFile, opened_by
 
 FIRST_SQLITE_WITHOUT_WAL_BUG = (3, 51, 3)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, inspect
 from sqlalchemy.types import Enum, Integer, String, TypeEngine
 
-from outbox.catalogue import Catalogue, read_catalogue
+from outbox.database.catalogue import Catalogue, read_catalogue
 from outbox.errors import SchemaRefusedError
 
 ANY = "any"

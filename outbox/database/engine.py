@@ -11,13 +11,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from outbox import postgresql, sqlite
-from outbox.error_text import hide_rows
+from outbox.database import postgresql, sqlite
+from outbox.database.error_text import hide_rows
+from outbox.database.files import place_of
+from outbox.database.forks import protect
+from outbox.database.opened import opened_by
+from outbox.database.store_name import note_store
 from outbox.errors import OutboxError, UnsupportedDriverError
-from outbox.files import place_of
-from outbox.forks import protect
-from outbox.opened import opened_by
-from outbox.store_name import note_store
 
 BUSY_TIMEOUT_SECONDS = 5.0
 SERVED_DRIVERS = {"sqlite": ("pysqlite", "aiosqlite"), "postgresql": ("psycopg",)}

@@ -3,8 +3,8 @@
 Not the triggers against a leap of ``seq``: without them an upgrade mends what they would have refused.
 """
 
-from outbox.migrations.tables import INDEXES, MESSAGES
-from outbox.shape import Made, Needs
+from outbox.database.migrations.tables import INDEXES, MESSAGES
+from outbox.database.shape import Made, Needs
 
 _TEXTS = {
     MESSAGES: ("topic", "key", "payload", "origin", "state", "last_error", "destination"),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from outbox.database.way import Seen, Way, look, way_to
 from outbox.errors import UntrustedPlaceError
-from outbox.way import Seen, Way, look, way_to
 
 VARIABLE = "RELAY_TRUSTED_UID"
 NOBODY = "none"

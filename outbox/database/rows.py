@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from outbox.driver import copy_rows, has_octet_length, in_old_words, is_plain_text, takes_copy
+from outbox.database.driver import copy_rows, has_octet_length, in_old_words, is_plain_text, takes_copy
 
 # How JSON writes a NUL and a surrogate, be it a lone one or half a character.
 _MAY_BE_NO_TEXT = ("\\u0000", "\\ud")

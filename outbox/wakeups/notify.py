@@ -6,10 +6,10 @@ import time
 import psycopg
 from sqlalchemy import Engine
 
-from outbox import postgresql
+from outbox.database import postgresql
+from outbox.database.dead_connections import Watch
 from outbox.redact import redact_reason
 from outbox.statements import CHANNEL
-from outbox.watch import Watch
 
 TRY_AGAIN_SECONDS = 5.0
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from outbox.catalogue import read_catalogue, tables_named
-from outbox.encoding import refuse_for_new_store
-from outbox.engine import writing
+from outbox.database.catalogue import read_catalogue, tables_named
+from outbox.database.encoding import refuse_for_new_store
+from outbox.database.engine import writing
+from outbox.database.files import make_private
+from outbox.database.migrations.needs import needs as needs_of_the_outbox
+from outbox.database.sequence import lift_sequence
+from outbox.database.shape import Needs, shape_problem
+from outbox.database.sqlite import sqlite_path
 from outbox.errors import SchemaRefusedError
-from outbox.files import make_private
-from outbox.migrations.needs import needs as needs_of_the_outbox
-from outbox.sequence import lift_sequence
-from outbox.shape import Needs, shape_problem
-from outbox.sqlite import sqlite_path
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory

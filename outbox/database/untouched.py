@@ -11,11 +11,11 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from outbox import files
-from outbox.engine import reading
-from outbox.files import Place
-from outbox.sqlite import sqlite_place
-from outbox.store_name import name_of, name_store
+from outbox.database import files
+from outbox.database.engine import reading
+from outbox.database.files import Place
+from outbox.database.sqlite import sqlite_place
+from outbox.database.store_name import name_of, name_store
 
 PATIENCE_SECONDS = 5.0
 

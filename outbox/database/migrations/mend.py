@@ -12,7 +12,7 @@ from zlib import crc32
 from sqlalchemy import Connection, Row, text
 
 from outbox.clock import now_ms
-from outbox.migrations.tables import (
+from outbox.database.migrations.tables import (
     LARGEST_COUNT,
     LARGEST_INTEGER,
     MAX_ERROR_BYTES,

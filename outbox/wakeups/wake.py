@@ -11,8 +11,8 @@ from typing import Protocol, Self
 
 from sqlalchemy import Engine
 
-from outbox.datagram import DatagramSource
-from outbox.sqlite import sqlite_path
+from outbox.database.sqlite import sqlite_path
+from outbox.wakeups.datagram import DatagramSource
 
 
 class WakeSource(Protocol):
@@ -107,7 +107,7 @@ def listen(engine: Engine, name: str) -> WakeListener:
     if engine.dialect.name == "sqlite":
         return listen_beside(sqlite_path(engine), name)
     # Imported here: the driver is an extra.
-    from outbox.notify import NotifySource
+    from outbox.wakeups.notify import NotifySource
 
     return WakeListener(NotifySource(engine))
 

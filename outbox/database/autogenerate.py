@@ -4,7 +4,7 @@ from typing import Protocol
 
 from sqlalchemy.schema import SchemaItem
 
-from outbox.migrate import Scripts
+from outbox.database.migrate import Scripts
 
 
 class IncludeObject(Protocol):

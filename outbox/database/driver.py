@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
-from outbox.error_text import plain_text
+from outbox.database.error_text import plain_text
 
 T = TypeVar("T")
 

@@ -19,10 +19,10 @@ from weakref import WeakSet
 
 from sqlalchemy import Engine
 
-from outbox import file_locks, opened
+from outbox.database import file_locks, opened
+from outbox.database.files import MUTEX, Identity
+from outbox.database.opened import Opened, OpenedFile
 from outbox.errors import InheritedConnectionError
-from outbox.files import MUTEX, Identity
-from outbox.opened import Opened, OpenedFile
 
 _MAP_FIXED = 0x10
 _MAPPINGS = Path("/proc/self/maps")

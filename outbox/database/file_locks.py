@@ -21,9 +21,9 @@ from weakref import WeakSet
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from outbox.database.files import MUTEX, Identity
+from outbox.database.opened import Opened, is_closing
 from outbox.errors import DatabaseMissingError
-from outbox.files import MUTEX, Identity
-from outbox.opened import Opened, is_closing
 
 if sys.platform == "linux":
     import fcntl

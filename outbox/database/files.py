@@ -11,9 +11,9 @@ from urllib.parse import quote, unquote
 from sqlalchemy.engine import URL
 from sqlalchemy.util import asbool
 
+from outbox.database.trust import are_to_be_private, trusted_at
+from outbox.database.way import Way, way_to
 from outbox.errors import DatabaseMissingError, FileMissingError, MountedFileError
-from outbox.trust import are_to_be_private, trusted_at
-from outbox.way import Way, way_to
 
 Identity = tuple[int, int]
 

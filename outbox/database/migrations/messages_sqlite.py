@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, text
 
-from outbox.migrations.mend import LAST_COUNTED_SEQ
-from outbox.migrations.tables import (
+from outbox.database.migrations.mend import LAST_COUNTED_SEQ
+from outbox.database.migrations.tables import (
     CREATE_MESSAGES,
     INDEXES,
     MESSAGES,

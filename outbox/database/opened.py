@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from outbox.files import Identity, file_identity
+from outbox.database.files import Identity, file_identity
 
 OPENED = "outbox_opened"
 

@@ -1,8 +1,8 @@
 """Two outboxes in one database, the time spent in refusals, crashes, leases by destination, identities, and rules.
 
 Relays are stopped, daemons go on: their INSERT names no new column, and each has a default. Every row comes through as
-it is, unless no row may be so; see `outbox.migrations.mend` for what becomes of those. Crashes that the first version
-kept as words in ``last_error`` are counted in their column.
+it is, unless no row may be so; see `outbox.database.migrations.mend` for what becomes of those. Crashes that the first
+version kept as words in ``last_error`` are counted in their column.
 
 Leases keep their owner and their end, so that a message which killed its relay is still suspected, but get new tokens:
 a relay of the first version that is still alive settles nothing more. Relays are forgotten; those that live sign on.
@@ -14,10 +14,9 @@ from alembic import op
 from sqlalchemy import Connection, inspect, text
 
 from outbox.clock import now_ms
-from outbox.errors import SchemaRefusedError
-from outbox.migrations import messages_postgresql, messages_sqlite
-from outbox.migrations.mend import mend_rows
-from outbox.migrations.tables import (
+from outbox.database.migrations import messages_postgresql, messages_sqlite
+from outbox.database.migrations.mend import mend_rows
+from outbox.database.migrations.tables import (
     CREATE_IDENTITY,
     CREATE_LEASES,
     CREATE_RELAYS,
@@ -29,6 +28,7 @@ from outbox.migrations.tables import (
     OLDER,
     words,
 )
+from outbox.errors import SchemaRefusedError
 
 revision = "0002"
 down_revision = "0001"

@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from outbox.error_text import hide_rows
+from outbox.database.error_text import hide_rows
 
 DRIVER = "postgresql+psycopg"
 CONNECT_SECONDS = 3
@@ -86,7 +86,7 @@ def watch(engine: Engine) -> None:
     # Imported here: the driver is an extra.
     import psycopg
 
-    from outbox.watch import Watch
+    from outbox.database.dead_connections import Watch
 
     watching = Watch(LONGEST_SECONDS)
 
