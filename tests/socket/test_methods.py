@@ -63,7 +63,7 @@ def test_a_table_of_methods_is_all_that_a_side_hands_over_to_be_served(at: Path)
         client.shutdown(socket.SHUT_WR)
         assert until_closed(client).splitlines() == [
             b'{"id":"a","result":1,"of":2}',
-            b'{"id":"b","error":"Unknown method: subtract"}',
+            b'{"id":"b","error":"Unknown method: subtract","statusCode":404,"errorCode":"UNKNOWN_METHOD"}',
             b'{"id":"c","result":1,"of":2}',
         ]
 
@@ -77,13 +77,16 @@ def test_what_waits_together_is_answered_together_and_each_in_its_place() -> Non
         b'{"id":"a","result":3,"of":3}\n',
         b"",
         b'{"id":"b","error":"no number"}\n',
-        b'{"id":"unknown","error":"Invalid JSON"}\n',
+        b'{"id":"unknown","error":"Invalid JSON","statusCode":400,"errorCode":"BAD_REQUEST"}\n',
         b'{"id":"c","result":3,"of":3}\n',
-        b'{"id":"d","error":"Unknown method: nothing"}\n',
+        b'{"id":"d","error":"Unknown method: nothing","statusCode":404,"errorCode":"UNKNOWN_METHOD"}\n',
     ]
 
 
 def test_a_side_is_not_asked_where_no_line_is_a_request_for_it() -> None:
     shop = Shop()
-    assert shop.methods().replies([b"\n", b"{\n"]) == [b"", b'{"id":"unknown","error":"Invalid JSON"}\n']
+    assert shop.methods().replies([b"\n", b"{\n"]) == [
+        b"",
+        b'{"id":"unknown","error":"Invalid JSON","statusCode":400,"errorCode":"BAD_REQUEST"}\n',
+    ]
     assert shop.batches == []
