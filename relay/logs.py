@@ -1,7 +1,6 @@
 """Structured logs on standard error. They name invites by id; no payload, hash, token or code goes into them."""
 
 import contextlib
-import logging
 import sys
 from collections.abc import Sequence
 from typing import TextIO, cast
@@ -10,6 +9,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from outbox.redact import printable, redact
+from relay.library_logs import bring_in_what_libraries_say
 from relay.standard_error import DroppingStream
 
 
@@ -58,8 +58,7 @@ def configure_logs(log_format: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _stream(processors))),
         cache_logger_on_first_use=False,
     )
-    # The scheduler reports a run that it left out because the last one still goes on; that is by design here.
-    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+    bring_in_what_libraries_say()
 
 
 def _stream(processors: Sequence[Processor]) -> _Unwaiting | _Unfailing:

@@ -44,6 +44,7 @@ def raising() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGTERM, _raise)
+    sys.unraisablehook = _quiet_of_stops
     try:
         yield
     finally:
@@ -87,6 +88,12 @@ def _raise(*_: object) -> None:
     before, _Seen.at = _Seen.at, time.monotonic()
     if _Seen.at - before >= SAME_REQUEST_SECONDS:
         raise Terminated
+
+
+def _quiet_of_stops(lost: "sys.UnraisableHookArgs") -> None:
+    """What a finalizer cannot pass on is printed as a fault; a request to stop is none, and is noted."""
+    if not isinstance(lost.exc_value, Terminated):
+        sys.__unraisablehook__(lost)
 
 
 def _ignore() -> None:

@@ -1,5 +1,6 @@
 """SIGTERM from the first line of the command on: 0 for what runs until it is stopped, 3 for what it interrupts."""
 
+import json
 import select
 import signal
 import socket
@@ -99,13 +100,49 @@ class Finalized:
 settings = Settings(assistant_db=sys.argv[1], gateway=sys.argv[2])
 with sigterm.raising():
     Finalized()
+    assert sigterm.came()
     worker = Worker(open_source(settings), open_gateway(settings), settings)
     worker.run()
 assert worker.interrupted
 """
     command = [sys.executable, "-c", RAISED + script, stores.source_url, stores.mirror_url]
     ended = subprocess.run(command, check=True, timeout=30, stderr=subprocess.PIPE)
-    assert b"Exception ignored in" in ended.stderr
+    assert b"Exception ignored in" not in ended.stderr
+
+
+SAID_BY_LIBRARIES = """
+import logging, sys, warnings
+from relay.logs import configure_logs
+configure_logs("json")
+configure_logs("json")
+
+def say(error):
+    try:
+        raise error
+    except BaseException:
+        logging.getLogger("sqlalchemy.pool").error("closing %s", "c1", exc_info=True)
+
+with sigterm.raising():
+    say(sigterm.Terminated())
+    say(KeyboardInterrupt())
+    say(ValueError("two\\nlines"))
+    logging.getLogger("alembic").info("not worth a line")
+    warnings.warn("odd")
+    logging.getLogger("wrong").warning("%d", "no number")
+"""
+
+
+def test_what_a_library_says_is_one_line_of_the_log_and_a_stop_that_broke_into_it_is_none() -> None:
+    command = [sys.executable, "-W", "always", "-c", RAISED + SAID_BY_LIBRARIES]
+    told = subprocess.run(command, check=True, timeout=30, stderr=subprocess.PIPE).stderr.decode()
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [(line["event"], line["level"], line["library"]) for line in lines] == [
+        ("library_warning", "error", "sqlalchemy.pool"),
+        ("library_warning", "warning", "py.warnings"),
+        ("library_warning", "warning", "wrong"),
+    ]
+    assert lines[0]["reason"].startswith("closing c1: ValueError: two")
+    assert "UserWarning: odd" in lines[1]["reason"]
 
 
 @pytest.mark.parametrize(
